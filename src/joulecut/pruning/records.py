@@ -1,0 +1,160 @@
+"""Records of a pruning run: ``Budget``, ``Candidate``, ``PruneStep``, ``PruneRecord``, ``Quality``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from joulecut.estimate import Estimate
+from joulecut.hw_models.profile import EnergyProfile
+
+__all__ = ["Budget", "Candidate", "Met", "PruneRecord", "PruneStep", "Quality", "QualityPair", "Refusal"]
+
+Met = Literal["yes", "no", "unsure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a network may cost. Exactly one of ``energy_j`` and ``share`` is set.
+
+    Attributes:
+        energy_j: joules per inference, met on the absolute upper bound.
+        share: share of the original's energy, met on the upper bound of the ratio.
+        min_accuracy: lowest validation accuracy allowed, 0 to 1, or None.
+        confidence: confidence of the bounds, 0.5 or 0.9.
+    """
+
+    energy_j: float | None = None
+    share: float | None = None
+    min_accuracy: float | None = None
+    confidence: float = 0.9
+
+    def __str__(self) -> str:
+        from joulecut.units import format_percent, format_quantity
+
+        if self.share is not None:
+            return f"{format_percent(self.share)} of the original"
+        return format_quantity(self.energy_j or 0.0, "J")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A removal that was considered.
+
+    Attributes:
+        group: the group of channels that go together.
+        channels: original indices of the channels that would go.
+        saving_j: joules saved, neighbours included.
+        loss: rise of the calibration loss when applied (measured, not predicted).
+        price: loss per joule saved, the figure that decides.
+    """
+
+    group: str
+    channels: tuple[int, ...]
+    saving_j: float
+    loss: float
+    price: float
+
+
+@dataclass(frozen=True, slots=True)
+class PruneStep:
+    """One greedy step: what was taken, why, and what else was at hand."""
+
+    index: int
+    taken: Candidate
+    runners_up: tuple[Candidate, ...]
+    reason: str
+    total: Estimate
+    share: float
+    calibration_loss: float
+    accuracy: float | None
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Channels that stay, with the reason, the operation and the line of the user's model."""
+
+    path: str
+    channels: int
+    reason: str
+    op: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How good, how big and how costly one network is.
+
+    Attributes:
+        accuracy: top-1, 0 to 1, on ``split``.
+        accuracy_lo: lower bound of its 90 % interval.
+        accuracy_hi: upper bound.
+        macro_f1: mean of the per-class F1.
+        split: what it was measured on ("test" or "validation"), with the number of samples.
+        size_bytes: bytes of the exported .onnx file.
+        parameters: number of parameters.
+        training_s: seconds spent on training it here (0: nothing was trained).
+        inference_energy: joules of one inference.
+        latency: seconds of one inference in onnxruntime, or None when not benchmarked.
+    """
+
+    accuracy: float
+    accuracy_lo: float
+    accuracy_hi: float
+    macro_f1: float
+    split: str
+    size_bytes: int
+    parameters: int
+    training_s: float
+    inference_energy: Estimate
+    latency: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class QualityPair:
+    """Before and after, with the paired difference of accuracy on the same samples."""
+
+    before: Quality
+    after: Quality
+    accuracy_change: float
+    accuracy_change_lo: float
+    accuracy_change_hi: float
+
+
+@dataclass(frozen=True, slots=True)
+class PruneRecord:
+    """All that is known of a finished pruning run, as saved in ``result.json``.
+
+    Attributes:
+        model: name of the network.
+        device: device that priced it.
+        met: yes, no or unsure.
+        budget: what was asked for.
+        before: profile of the original.
+        after: profile of the result.
+        steps: in order.
+        refused: channels that had to stay.
+        kept: kept and original width by group.
+        rows: validation accuracy after each stage of the work ("as trained", "batch norm recalibrated",
+            "pruned", ...), so that no gain is booked twice.
+        quality: before and after, or None without labelled data.
+        comparison: verdict of the onnxruntime benchmark in a sentence, or "".
+        also: the totals before and after on other devices, by device name.
+        provenance: versions, seed, data, durations.
+    """
+
+    model: str
+    device: str
+    met: Met
+    budget: Budget
+    before: EnergyProfile
+    after: EnergyProfile
+    steps: tuple[PruneStep, ...]
+    refused: tuple[Refusal, ...]
+    kept: dict[str, tuple[int, int]]
+    rows: tuple[tuple[str, float], ...]
+    quality: QualityPair | None = None
+    comparison: str = ""
+    also: dict[str, tuple[Estimate, Estimate]] = field(default_factory=dict)
+    provenance: dict[str, str] = field(default_factory=dict)

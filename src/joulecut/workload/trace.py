@@ -1,0 +1,173 @@
+"""A torch module captured as a graph of aten operations, with the names and source lines of its author.
+
+Everything that reads a torch network (counting, coupling, pruning, export) starts from ``trace``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.passes.fake_tensor_prop import FakeTensorProp
+
+from joulecut.errors import TraceError
+
+__all__ = ["Traced", "module_path", "operation", "source_line", "trace"]
+
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+_TORCH_FOLDER = str(Path(torch.__file__).parent)
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A captured network.
+
+    Attributes:
+        name: class name of the network, or a name given by the caller.
+        module: the graph; parameters and buffers keep the author's names. Each node's ``meta["val"]`` holds a
+            fake tensor with the concrete shape that it has for ``inputs``.
+        inputs: the example inputs.
+        dynamic_batch: the graph runs for any batch size.
+    """
+
+    name: str
+    module: fx.GraphModule
+    inputs: tuple[torch.Tensor, ...]
+    dynamic_batch: bool
+
+    @property
+    def batch(self) -> int:
+        """Samples in the example."""
+        return int(self.inputs[0].shape[0])
+
+
+def trace(model: torch.nn.Module, inputs: torch.Tensor | Sequence[torch.Tensor], *, name: str = "") -> Traced:
+    """Capture a network in evaluation mode with ``torch.export``.
+
+    The batch (the first dimension of every input) is made dynamic where the network allows it.
+
+    Args:
+        model: any module; its training mode is restored. Its parameters are shared, not copied.
+        inputs: one example tensor, or one per argument of ``forward``; first dimension is the batch.
+        name: what to call the network; its class name by default.
+
+    Raises:
+        TraceError: torch.export cannot capture it (with the reason and the line of the model's code).
+    """
+    example = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
+    _check_devices(model, example)
+    was_training = model.training
+    model.eval()
+    try:
+        module, dynamic = _export(model, example)
+        _propagate(module, example)
+    finally:
+        model.train(was_training)
+    return Traced(name or type(model).__name__, module, example, dynamic)
+
+
+def _check_devices(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> None:
+    devices = {str(t.device) for t in (*model.parameters(), *model.buffers(), *example)}
+    if len(devices) > 1:
+        raise TraceError(
+            f"{type(model).__name__} and its example are on different devices ({', '.join(sorted(devices))}).",
+            hint="Move both to one device with .to(device).",
+        )
+
+
+def _export(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> tuple[fx.GraphModule, bool]:
+    doubled = tuple(torch.cat([t, t]) if t.ndim and t.shape[0] == 1 else t for t in example)
+    batch = torch.export.Dim("batch", min=1)
+    for args, dynamic in ((doubled, True), (example, False)):
+        shapes = tuple({0: batch} if t.ndim else None for t in args) if dynamic else None
+        try:
+            program = torch.export.export(model, args, dynamic_shapes=_wrap(model, shapes), strict=False)
+        except Exception as error:  # noqa: BLE001 - export runs the user's code and raises whatever that raises
+            if not dynamic:
+                raise _trace_error(model, error) from error
+            continue
+        module = program.module(check_guards=False)
+        if not dynamic or _runs(module, example):
+            return module, dynamic
+    raise AssertionError("unreachable: the static attempt returns or raises")
+
+
+def _propagate(module: fx.GraphModule, example: tuple[torch.Tensor, ...]) -> None:
+    """Write the concrete shape of every value into ``meta["val"]`` without computing anything."""
+    with torch.no_grad():
+        FakeTensorProp(module, FakeTensorMode(allow_non_fake_inputs=True)).propagate(*example)
+
+
+def _wrap(model: torch.nn.Module, shapes: tuple[Any, ...] | None) -> Any:
+    """``forward(*args)`` wants its shapes nested once more."""
+    if shapes is None:
+        return None
+    import inspect
+
+    kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
+    return (shapes,) if inspect.Parameter.VAR_POSITIONAL in kinds else shapes
+
+
+def _runs(module: fx.GraphModule, example: tuple[torch.Tensor, ...]) -> bool:
+    """Whether a graph captured with a dynamic batch of 2 also holds for the example itself."""
+    try:
+        _propagate(module, example)
+    except (RuntimeError, ValueError, TypeError):
+        return False
+    return True
+
+
+def _trace_error(model: torch.nn.Module, error: Exception) -> TraceError:
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    where = _user_frame(str(error)) or _traceback_line(error)
+    at = f" at {where}" if where else ""
+    return TraceError(
+        f"torch.export cannot capture {type(model).__name__}{at}: {reason[:300]}",
+        hint="Replace control flow that depends on tensor values by torch.where or torch.cond, "
+        "and check that the example fits the network.",
+    )
+
+
+def _traceback_line(error: Exception) -> str:
+    trail = error.__traceback__
+    where = ""
+    while trail is not None:
+        file = trail.tb_frame.f_code.co_filename
+        if not file.startswith((_TORCH_FOLDER, "<")) and "/joulecut/" not in file:
+            where = f"{Path(file).name}:{trail.tb_lineno}"
+        trail = trail.tb_next
+    return where
+
+
+def _user_frame(text: str) -> str:
+    where = ""
+    for match in _FRAME.finditer(text):
+        if not match["file"].startswith((_TORCH_FOLDER, "<")) and "/joulecut/workload/" not in match["file"]:
+            where = f"{Path(match['file']).name}:{match['line']}"
+    return where
+
+
+def operation(node: fx.Node) -> str:
+    """The short name of a node's operation: ``conv2d`` for ``aten.conv2d.default``."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is not None:
+        return str(schema.name).split("::")[-1]
+    return getattr(node.target, "__name__", str(node.target))
+
+
+def module_path(node: fx.Node) -> str:
+    """Dotted path of the module whose ``forward`` made the node; "" at the root."""
+    stack = node.meta.get("nn_module_stack") or {}
+    entries = list(stack.values())
+    return str(entries[-1][0]) if entries else ""
+
+
+def source_line(node: fx.Node) -> str:
+    """``file.py:line`` of the author's code that made the node, or ""."""
+    return _user_frame(node.meta.get("stack_trace") or "")
