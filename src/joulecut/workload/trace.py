@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 from joulecut.errors import TraceError
 
@@ -101,7 +100,17 @@ def _export(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> tuple[
 def _propagate(module: fx.GraphModule, example: tuple[torch.Tensor, ...]) -> None:
     """Write the concrete shape of every value into ``meta["val"]`` without computing anything."""
     with torch.no_grad():
-        FakeTensorProp(module, FakeTensorMode(allow_non_fake_inputs=True)).propagate(*example)
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            _Shapes(module).run(*(mode.from_tensor(t) for t in example))
+
+
+class _Shapes(fx.Interpreter):
+    """Keeps every value of a run: fake tensors, and plain ints where the graph computes sizes."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        n.meta["val"] = value
+        return value
 
 
 def _wrap(model: torch.nn.Module, shapes: tuple[Any, ...] | None) -> Any:
