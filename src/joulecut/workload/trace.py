@@ -92,6 +92,9 @@ def _export(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> tuple[
                 raise _trace_error(model, error) from error
             continue
         module = program.module(check_guards=False)
+        # A plain GraphModule: export's own refuses train() and eval(), and its input check would read the
+        # concrete batch that _propagate writes below.
+        module = fx.GraphModule(module, module.graph, type(model).__name__)
         if not dynamic or _runs(module, example):
             return module, dynamic
     raise AssertionError("unreachable: the static attempt returns or raises")
