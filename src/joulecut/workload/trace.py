@@ -6,7 +6,8 @@ Everything that reads a torch network (counting, coupling, pruning, export) star
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from joulecut.errors import TraceError
 
-__all__ = ["Traced", "module_path", "operation", "source_line", "trace"]
+__all__ = ["Traced", "capture", "module_path", "operation", "source_line", "trace"]
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _TORCH_FOLDER = str(Path(torch.__file__).parent)
@@ -60,15 +61,42 @@ def trace(model: torch.nn.Module, inputs: torch.Tensor | Sequence[torch.Tensor],
         TraceError: torch.export cannot capture it (with the reason and the line of the model's code).
     """
     example = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
-    _check_devices(model, example)
-    was_training = model.training
-    model.eval()
-    try:
-        module, dynamic = _export(model, example)
-        _propagate(module, example)
-    finally:
-        model.train(was_training)
+    program, dynamic = capture(model, example)
+    module = _graph(program, model)
+    _propagate(module, example)
     return Traced(name or type(model).__name__, module, example, dynamic)
+
+
+def capture(
+    model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]
+) -> tuple[torch.export.ExportedProgram, bool]:
+    """The exported program of a network in evaluation mode, and whether it runs for any batch size.
+
+    Args:
+        model: any module, an exported graph included; the training mode of its parts is restored.
+        inputs: one example tensor per argument of ``forward``; first dimension is the batch.
+
+    Raises:
+        TraceError: as ``trace``.
+    """
+    _check_devices(model, inputs)
+    with _evaluating(model):
+        return _export(model, inputs)
+
+
+@contextmanager
+def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+    training = [part for part in model.modules() if part.training]
+    try:
+        model.eval()
+    except NotImplementedError:  # a graph made by torch.export keeps the mode that it was captured in
+        yield
+        return
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def _check_devices(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> None:
@@ -80,7 +108,9 @@ def _check_devices(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) ->
         )
 
 
-def _export(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> tuple[fx.GraphModule, bool]:
+def _export(
+    model: torch.nn.Module, example: tuple[torch.Tensor, ...]
+) -> tuple[torch.export.ExportedProgram, bool]:
     doubled = tuple(torch.cat([t, t]) if t.ndim and t.shape[0] == 1 else t for t in example)
     batch = torch.export.Dim("batch", min=1)
     for args, dynamic in ((doubled, True), (example, False)):
@@ -91,13 +121,17 @@ def _export(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> tuple[
             if not dynamic:
                 raise _trace_error(model, error) from error
             continue
-        module = program.module(check_guards=False)
-        # A plain GraphModule: export's own refuses train() and eval(), and its input check would read the
-        # concrete batch that _propagate writes below.
-        module = fx.GraphModule(module, module.graph, type(model).__name__)
-        if not dynamic or _runs(module, example):
-            return module, dynamic
+        if not dynamic or _runs(_graph(program, model), example):
+            return program, dynamic
     raise AssertionError("unreachable: the static attempt returns or raises")
+
+
+def _graph(program: torch.export.ExportedProgram, model: torch.nn.Module) -> fx.GraphModule:
+    """A plain GraphModule: export's own refuses train() and eval(), and its input check would read the
+    concrete batch that ``_propagate`` writes into it.
+    """
+    module = program.module(check_guards=False)
+    return fx.GraphModule(module, module.graph, type(model).__name__)
 
 
 def _propagate(module: fx.GraphModule, example: tuple[torch.Tensor, ...]) -> None:
