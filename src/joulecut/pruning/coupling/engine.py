@@ -1,0 +1,112 @@
+"""``couple``: which channels of a network go together, and the network without some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor, fx
+
+from joulecut.errors import UsageError
+from joulecut.pruning.coupling.cut import Cutter
+from joulecut.pruning.coupling.groups import Group, find_groups, find_refusals
+from joulecut.pruning.coupling.propagate import Rule, walk
+from joulecut.pruning.coupling.rules_elementwise import RULES as ELEMENTWISE
+from joulecut.pruning.coupling.rules_layers import RULES as LAYERS
+from joulecut.pruning.coupling.rules_movement import RULES as MOVEMENT
+from joulecut.pruning.coupling.slabs import make_slabs
+from joulecut.pruning.records import Refusal
+from joulecut.workload.trace import Traced, trace
+
+__all__ = ["Coupling", "couple"]
+
+_RULES: Final[dict[str, Rule]] = LAYERS | ELEMENTWISE | MOVEMENT
+
+
+class Coupling:
+    """The groups of channels of one network that go together.
+
+    Args:
+        module: the captured network, labelled by ``couple``.
+    """
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        state = walk(module, _RULES)
+        make_slabs(state)
+        solution = state.ids.solve()
+        self.module = module
+        self._groups = find_groups(state)
+        self._refused = find_refusals(state)
+        self._classes = state.ids.count
+        self.cutter = Cutter(state, solution.root)
+
+    def groups(self) -> tuple[Group, ...]:
+        """Groups of channels that can be removed, in the order of the network's parameters."""
+        return self._groups
+
+    def refused(self) -> tuple[Refusal, ...]:
+        """Channels that must stay, with the reason, the operation and the source line."""
+        return self._refused
+
+    def alive(self, kept: Mapping[str, Sequence[int]]) -> Tensor:
+        """Which classes live when groups keep these channels: bool by class; groups not named keep all.
+
+        Raises:
+            UsageError: an unknown group, an index out of range, or a group that would keep nothing.
+        """
+        alive = torch.ones(self._classes, dtype=torch.bool)
+        by_name = {group.name: group for group in self._groups}
+        for name, channels in kept.items():
+            group = by_name.get(name)
+            if group is None:
+                raise UsageError(f"no group of channels is called {name[:120]!r}.")
+            if not channels:
+                raise UsageError(f"the group {name} must keep at least one channel.")
+            if min(channels) < 0 or max(channels) >= group.size:
+                raise UsageError(f"the group {name} has channels 0 to {group.size - 1}, not {max(channels)}.")
+            alive[group.classes] = False
+            alive[group.classes[torch.tensor(sorted(set(channels)))]] = True
+        return alive
+
+    def apply(self, kept: Mapping[str, Sequence[int]]) -> fx.GraphModule:
+        """A copy of the network in which each named group keeps only these channels (original indices).
+
+        Parameters are sliced, sizes in the graph rewritten; parameter names stay the author's.
+        """
+        return self.cutter.cut(self.alive(kept))
+
+    def indices(self, kept: Mapping[str, Sequence[int]]) -> dict[str, dict[int, list[int]]]:
+        """The kept indices by parameter name and dimension, for every dimension that is cut."""
+        alive = self.alive(kept)
+        tensors = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
+        found: dict[str, dict[int, list[int]]] = {}
+        for name, tensor in tensors.items():
+            for dim, mask in enumerate(self.cutter.parameter_masks(name, tuple(tensor.shape), alive)):
+                if not bool(mask.all()):
+                    found.setdefault(name, {})[dim] = torch.nonzero(mask).flatten().tolist()
+        return found
+
+
+def couple(model: torch.nn.Module | Traced, example: Tensor | Sequence[Tensor] | None = None) -> Coupling:
+    """Find the channels of a network that go together.
+
+    Args:
+        model: a module, with an ``example`` input, or a network that is captured already.
+        example: one tensor or one per argument; the first dimension is the batch.
+
+    Raises:
+        TraceError: torch.export cannot capture the network.
+
+    >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> coupling = couple(net, torch.zeros(1, 3))
+    >>> [(group.name, group.size) for group in coupling.groups()]
+    [('0', 8)]
+    >>> coupling.apply({"0": [1, 2]})(torch.zeros(1, 3)).shape
+    torch.Size([1, 2])
+    """
+    if not isinstance(model, Traced):
+        if example is None:
+            raise UsageError("couple needs an example input for a module.")
+        model = trace(model, example)
+    return Coupling(model.module)

@@ -1,0 +1,95 @@
+"""What data movement does to channel identities: the operation itself is run on the labels."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor, fx
+
+from joulecut.pruning.coupling.labels import Labels, narrowed, varies
+from joulecut.pruning.coupling.propagate import Rule, Walk, shape_of
+from joulecut.workload.trace import operation
+
+__all__ = ["RULES", "SIZED"]
+
+SIZED: Final = frozenset("view reshape _unsafe_view expand unflatten".split())
+"""Movements whose sizes stand in the graph as constants and are rewritten after a cut."""
+
+_ONE_INPUT = (
+    "view reshape _unsafe_view permute transpose t flatten unflatten squeeze unsqueeze select slice narrow expand "
+    "split split_with_sizes chunk unbind movedim swapaxes numpy_T pixel_shuffle pixel_unshuffle channel_shuffle flip"
+).split()
+_MANY_INPUTS = "cat concat concatenate".split()
+
+
+def move(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
+    """Run a movement of one tensor on each of its labels."""
+    value = node.args[0]
+    assert isinstance(value, fx.Node)
+    labels = walk.parameter_label(value, node) if walk.is_parameter(value) else walk.of(value)
+    results = [_run(node, {value: label.expand(shape_of(value))}) for label in labels]
+    if isinstance(node.meta["val"], (list, tuple)):
+        pieces = len(node.meta["val"])
+        return tuple(tuple(result[i] for result in results) for i in range(pieces))
+    return tuple(_checked(walk, node, result) for result in results)
+
+
+def concatenate(walk: Walk, node: fx.Node) -> Labels:
+    """Lay the labels of all operands end to end; operands without channels are fixed."""
+    operands = node.args[0]
+    assert isinstance(operands, (list, tuple))
+    values = [n for n in operands if isinstance(n, fx.Node)]
+    for value in values:
+        if walk.is_parameter(value):
+            walk.parameter_label(value, node)
+    lists = [walk.of(value) for value in values]
+    families = max((len(labels) for labels in lists), default=0)
+    out: list[Tensor] = []
+    for i in range(families):
+        env = {
+            value: (labels[i] if i < len(labels) else torch.zeros((), dtype=torch.long)).expand(shape_of(value))
+            for value, labels in zip(values, lists, strict=True)
+        }
+        out.append(_run(node, env))
+    return tuple(out)
+
+
+def piece(walk: Walk, node: fx.Node) -> Labels:
+    """``getitem``: the labels of one result of a split."""
+    value, index = node.args
+    assert isinstance(value, fx.Node)
+    found = walk.labels.get(value.name, ())
+    if found and isinstance(index, int) and isinstance(found[index], tuple):
+        return found[index]
+    return ()
+
+
+def _checked(walk: Walk, node: fx.Node, label: Tensor) -> Tensor:
+    """A size that the graph computes at run time cannot be rewritten: its channels stay."""
+    sizes = node.args[1] if operation(node) in SIZED and len(node.args) > 1 else ()
+    if isinstance(sizes, (list, tuple)):
+        computed = [d for d, size in enumerate(sizes) if isinstance(size, fx.Node)]
+        if any(d in varies(narrowed(label)) for d in computed):
+            walk.freeze((label,), node, "its size is computed at run time")
+    return label
+
+
+def _run(node: fx.Node, env: dict[fx.Node, Tensor]) -> Any:
+    """The node's own operation on labels; sizes computed in the graph take their concrete values."""
+    args, kwargs = fx.node.map_arg(
+        (node.args, dict(node.kwargs)), lambda n: env[n] if n in env else n.meta["val"]
+    )
+    name = operation(node)
+    if name in ("view", "_unsafe_view"):
+        return args[0].reshape(args[1])
+    target = node.target
+    assert callable(target)
+    return target(*args, **kwargs)
+
+
+RULES: Final[dict[str, Rule]] = {
+    **dict.fromkeys(_ONE_INPUT, move),
+    **dict.fromkeys(_MANY_INPUTS, concatenate),
+    "getitem": piece,
+}
