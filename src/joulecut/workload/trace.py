@@ -5,20 +5,36 @@ Everything that reads a torch network (counting, coupling, pruning, export) star
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import fx
+from torch._dynamo.exc import FailOnRecompileLimitHit
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from joulecut.errors import TraceError
+from joulecut.errors import TraceError, UsageError
+from joulecut.workload.quiet import quiet_torch
 
-__all__ = ["Traced", "capture", "module_path", "operation", "source_line", "trace"]
+__all__ = ["Traced", "capture", "module_path", "operation", "rebatched", "source_line", "trace"]
+
+_EXPORT_ERRORS: Final = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    FailOnRecompileLimitHit,
+)
+"""What export raises, and what an author's ``forward`` raises under it. All other exceptions of
+``torch._dynamo.exc`` are RuntimeErrors (torch 2.13)."""
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _TORCH_FOLDER = str(Path(torch.__file__).parent)
@@ -50,21 +66,54 @@ class Traced:
 def trace(model: torch.nn.Module, inputs: torch.Tensor | Sequence[torch.Tensor], *, name: str = "") -> Traced:
     """Capture a network in evaluation mode with ``torch.export``.
 
-    The batch (the first dimension of every input) is made dynamic where the network allows it.
+    The batch (the first dimension of every input) is made dynamic where the network allows it. What torch
+    logs and prints meanwhile is dropped: the error says what is wrong.
 
     Args:
-        model: any module; its training mode is restored. Its parameters are shared, not copied.
+        model: any module; the training mode of each of its parts is restored. Its parameters are shared, not
+            copied.
         inputs: one example tensor, or one per argument of ``forward``; first dimension is the batch.
         name: what to call the network; its class name by default.
 
     Raises:
         TraceError: torch.export cannot capture it (with the reason and the line of the model's code).
+        UsageError: ``inputs`` is no tensor and no sequence of tensors.
+
+    >>> traced = trace(torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU()), torch.zeros(1, 4))
+    >>> [operation(node) for node in traced.module.graph.nodes if node.op == "call_function"]
+    ['linear', 'relu']
     """
     example = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
+    if not example or not all(isinstance(t, torch.Tensor) for t in example):
+        raise UsageError("the example inputs must be one tensor, or one tensor per argument of forward.")
     program, dynamic = capture(model, example)
     module = _graph(program, model)
-    _propagate(module, example)
+    try:
+        _propagate(module, example)
+    except _EXPORT_ERRORS as error:
+        raise _trace_error(model, error) from error
     return Traced(name or type(model).__name__, module, example, dynamic)
+
+
+def rebatched(traced: Traced, batch: int) -> Traced:
+    """The same captured network for another number of samples; the given one stays as it is.
+
+    Raises:
+        TraceError: the network was captured for its own batch only.
+        UsageError: a batch below 1.
+    """
+    if batch < 1:
+        raise UsageError(f"the batch must be 1 or more, not {batch}.")
+    if batch == traced.batch:
+        return traced
+    if not traced.dynamic_batch:
+        raise TraceError(
+            f"{traced.name} runs for batches of {traced.batch} only.", hint=f"Trace it with {batch} samples."
+        )
+    example = tuple(t[:1].expand(batch, *t.shape[1:]) if t.ndim else t for t in traced.inputs)
+    module = fx.GraphModule(traced.module, copy.deepcopy(traced.module.graph), traced.name)
+    _propagate(module, example)
+    return Traced(traced.name, module, example, dynamic_batch=True)
 
 
 def capture(
@@ -80,7 +129,7 @@ def capture(
         TraceError: as ``trace``.
     """
     _check_devices(model, inputs)
-    with _evaluating(model):
+    with quiet_torch(), _evaluating(model):
         return _export(model, inputs)
 
 
@@ -117,7 +166,7 @@ def _export(
         shapes = tuple({0: batch} if t.ndim else None for t in args) if dynamic else None
         try:
             program = torch.export.export(model, args, dynamic_shapes=_wrap(model, shapes), strict=False)
-        except Exception as error:  # noqa: BLE001 - export runs the user's code and raises whatever that raises
+        except _EXPORT_ERRORS as error:
             if not dynamic:
                 raise _trace_error(model, error) from error
             continue
