@@ -11,6 +11,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,13 +19,24 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from joulecut.errors import OutputError, SchemaError, UsageError
+from joulecut.errors import OutputError, SchemaError
 from joulecut.estimate import Estimate
 
-__all__ = ["VERSION", "from_json", "schema_name", "to_json", "to_plain", "write_bytes", "write_text"]
+__all__ = [
+    "VERSION",
+    "from_json",
+    "schema_name",
+    "split_schema",
+    "to_json",
+    "to_plain",
+    "write_bytes",
+    "write_text",
+]
 
 VERSION: Final = 1
 """Version of the saved form; a reader refuses newer ones."""
+
+_TAG: Final = re.compile(r"joulecut/([a-z_]+)/([0-9]{1,9})")
 
 Record = TypeVar("Record")
 
@@ -45,14 +57,16 @@ def to_plain(value: object) -> Any:
         return [to_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} cannot be saved")
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if value is None or isinstance(value, (bool, int, float)):
         return value
     raise TypeError(f"cannot save a {type(value).__name__}")
 
 
 def _estimate(value: Estimate) -> dict[str, Any]:
     low, high = value.bounds(0.9)
-    derived = {
+    derived: dict[str, Any] = {
         "value": value.value,
         "lo": low,
         "hi": high,
@@ -62,7 +76,8 @@ def _estimate(value: Estimate) -> dict[str, Any]:
     stored = {
         f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name not in ("common", "own")
     }
-    return derived | stored | {"common": to_plain(value.common), "own": to_plain(value.own)}
+    parts = {"common": to_plain(value.common), "own": to_plain(value.own)}
+    return {key: to_plain(item) for key, item in (derived | stored | parts).items()}
 
 
 def schema_name(record: type) -> str:
@@ -88,10 +103,10 @@ def from_json(text: str | bytes, record: type[Record], *, where: str = "the text
         SchemaError: not JSON, another record, a newer version, or a field of the wrong type.
     """
     try:
-        plain = json.loads(text)
-    except ValueError as error:
+        plain = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise SchemaError(f"{where} is not JSON: {error}.") from error
-    name, version = split_schema(plain, where)
+    name, version = split_schema(plain)
     if name != schema_name(record):
         raise SchemaError(
             f"{where} holds a {name or 'JSON value without a schema'}, not a {schema_name(record)}."
@@ -106,13 +121,11 @@ def from_json(text: str | bytes, record: type[Record], *, where: str = "the text
         raise SchemaError(f"{where} is damaged: {error}.") from error
 
 
-def split_schema(plain: object, where: str) -> tuple[str, int]:
+def split_schema(plain: object) -> tuple[str, int]:
     """Name and version from the ``schema`` key of a decoded file; ("", 0) without one."""
     tag = plain.get("schema", "") if isinstance(plain, dict) else ""
-    parts = str(tag).split("/")
-    if len(parts) != 3 or parts[0] != "joulecut" or not parts[2].isdigit():
-        return "", 0
-    return parts[1], int(parts[2])
+    match = _TAG.fullmatch(str(tag))
+    return (match[1], int(match[2])) if match else ("", 0)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -123,13 +136,23 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: into a temporary file beside it, then renamed.
 
+    A link is followed. Something that is no file and no folder, as ``/dev/stdout``, is written in place.
+
     Raises:
         OutputError: the folder is missing, read-only or full; nothing is left behind.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-    except OSError as error:
+        target = path.resolve()
+        if target.exists() and not target.is_file() and not target.is_dir():
+            path.write_bytes(data)
+        else:
+            _replace(target, data)
+    except (OSError, RuntimeError) as error:
         raise _output_error(path, error) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -139,16 +162,14 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.umask(mask)
         Path(name).chmod(0o666 & ~mask)
         Path(name).replace(path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise _output_error(path, error) from error
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
-def _output_error(path: Path, error: OSError) -> UsageError:
+def _output_error(path: Path, error: OSError | RuntimeError) -> OutputError:
+    reason = getattr(error, "strerror", None) or error
     return OutputError(
-        f"cannot write {path}: {error.strerror or error}.",
-        hint="Choose a folder that exists and can be written.",
+        f"cannot write {path}: {reason}.",
+        hint="Choose a folder that exists, can be written and is not full.",
     )

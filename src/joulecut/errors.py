@@ -90,9 +90,9 @@ class UnknownDevice(UsageError):
     """No device of that name; the message offers close names."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
-        close = get_close_matches(name, list(known), n=3, cutoff=0.4)
+        close = get_close_matches(name[:80], list(known), n=3, cutoff=0.4)
         hint = f"Close names: {', '.join(close)}." if close else "`joulecut devices` lists them all."
-        super().__init__(f"unknown device {name!r}.", hint=hint)
+        super().__init__(f"unknown device {name[:80]!r}.", hint=hint)
         self.name = name
         self.close = tuple(close)
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Final, Literal
 
-from joulecut.units import format_quantity
+from joulecut.units import format_quantity, format_ratio
 
-__all__ = ["CERTAIN", "Estimate", "Origin", "Spread", "exact", "ratio", "total"]
+__all__ = ["CERTAIN", "Estimate", "Origin", "Spread", "difference", "exact", "ratio", "total"]
 
 Origin = Literal["measured", "attributed", "modelled", "assumed"]
 _ORIGINS: Final[tuple[Origin, ...]] = ("measured", "attributed", "modelled", "assumed")
@@ -42,9 +42,9 @@ class Spread:
             raise ValueError(f"need 1 <= factor_50 <= factor_90, got {factor_50} and {factor_90}")
         size = abs(value)
         return Spread(
-            size * (1 - 1 / factor_50),
+            size - size / factor_50,
             size * (factor_50 - 1),
-            size * (1 - 1 / factor_90),
+            size - size / factor_90,
             size * (factor_90 - 1),
         )
 
@@ -125,26 +125,39 @@ class Estimate:
     def __add__(self, other: Estimate) -> Estimate:
         if self.unit != other.unit:
             raise ValueError(f"cannot add {other.unit} to {self.unit}")
-        same = self.common_with == other.common_with
-        origin = max(self.origin, other.origin, key=_ORIGINS.index)
         return Estimate(
             value=self.value + other.value,
             unit=self.unit,
-            origin=origin,
+            origin=_least_sure(self, other),
             method=self.method if self.method == other.method else "sum",
             n=min(self.n, other.n),
             common=self.common.linear(other.common),
             own=self.own.quadrature(other.own),
-            common_with=self.common_with if same else "",
+            common_with=_common_name(self, other),
         )
 
     def __str__(self) -> str:
         low, high = self.bounds(0.9)
-        unit = "" if self.unit == "1" else self.unit
-        shown = format_quantity(self.value, unit).strip()
+        shown, least, most = (self._show(value) for value in (self.value, low, high))
         if low == high:
             return f"{shown} ({self.origin})"
-        return f"{shown} [{format_quantity(low, unit).strip()} to {format_quantity(high, unit).strip()}] ({self.origin})"
+        return f"{shown} [{least} to {most}] ({self.origin})"
+
+    def _show(self, value: float) -> str:
+        return format_ratio(value) if self.unit == "1" else format_quantity(value, self.unit)
+
+
+def _least_sure(a: Estimate, b: Estimate) -> Origin:
+    return _ORIGINS[max(_ORIGINS.index(a.origin), _ORIGINS.index(b.origin))]
+
+
+def _common_name(a: Estimate, b: Estimate) -> str:
+    """What the common part of a sum is common to; a term without a common part does not blur the name."""
+    if a.common == CERTAIN and not a.common_with:
+        return b.common_with
+    if b.common == CERTAIN and not b.common_with:
+        return a.common_with
+    return a.common_with if a.common_with == b.common_with else ""
 
 
 def exact(value: float, unit: str, origin: Origin, method: str) -> Estimate:
@@ -164,36 +177,91 @@ def total(estimates: Iterable[Estimate], *, unit: str, method: str) -> Estimate:
     return replace(result, value=math.fsum(part.value for part in parts), method=method)
 
 
+def difference(a: Estimate, b: Estimate, *, method: str) -> Estimate:
+    """The difference a - b, as in joules before minus joules after.
+
+    What is common to both moves them together, so that the difference is as uncertain as itself and not as
+    uncertain as both; their own parts add up in quadrature.
+
+    Raises:
+        ValueError: different units.
+
+    >>> spread = Spread.factors(1.0, 1.25, 2.0)
+    >>> a = Estimate(3.0, "J", "modelled", "demo", common=spread.scaled(3.0), common_with="board")
+    >>> b = Estimate(1.0, "J", "modelled", "demo", common=spread, common_with="board")
+    >>> difference(a, b, method="saving").bounds(0.9)
+    (1.0, 4.0)
+    """
+    if a.unit != b.unit:
+        raise ValueError(f"cannot subtract {b.unit} from {a.unit}")
+    name = _common_name(a, b)
+    swapped = b.common.scaled(-1.0)
+    return Estimate(
+        value=a.value - b.value,
+        unit=a.unit,
+        origin=_least_sure(a, b),
+        method=method,
+        n=min(a.n, b.n),
+        common=_common_difference(a.common, b.common) if name else a.common.linear(swapped),
+        own=a.own.quadrature(b.own.scaled(-1.0)),
+        common_with=name,
+    )
+
+
+def _common_difference(a: Spread, b: Spread) -> Spread:
+    """Spread of a difference whose terms rise and fall together."""
+    down_50, up_50, down_90, up_90 = (x - y for x, y in zip(a.parts(), b.parts(), strict=True))
+    below_50, above_50 = max(down_50, -up_50, 0.0), max(up_50, -down_50, 0.0)
+    below_90, above_90 = max(down_90, -up_90, 0.0), max(up_90, -down_90, 0.0)
+    return Spread(below_50, above_50, below_90, above_90)
+
+
 def ratio(a: Estimate, b: Estimate) -> Estimate:
     """The ratio a / b; what is common to both (same ``common_with``) cancels.
 
-    Factors are combined in the log domain, as coefficients multiply.
+    Factors are combined in the log domain, as coefficients multiply: where the common factor is ``x`` for a
+    and ``y`` for b, ``x / y`` is left of it (nothing where they are the same).
 
     Raises:
-        ValueError: different units, or a divisor whose lower bound is not positive.
+        ValueError: different units, a negative value, or a divisor whose lower bound is not positive.
     """
     if a.unit != b.unit:
         raise ValueError(f"no ratio of {a.unit} and {b.unit}")
+    if a.value < 0:
+        raise ValueError(f"no ratio of a negative value, {a.value}")
     cancels = bool(a.common_with) and a.common_with == b.common_with
-    top = a.own if cancels else a.own.quadrature(a.common)
-    bottom = b.own if cancels else b.own.quadrature(b.common)
-    if b.value - max(bottom.below_50, bottom.below_90) <= 0:
+    certain_below = b.own.below_90 if cancels else b.own.quadrature(b.common).below_90
+    if b.value - certain_below <= 0:
         raise ValueError("the divisor may be zero")
     value = a.value / b.value
-    spread = [
-        math.hypot(_log_step(a.value, up, top, at), _log_step(b.value, not up, bottom, at))
+    below_50, above_50, below_90, above_90 = (
+        math.hypot(
+            _log_step(a.value, up, a.own, at),
+            _log_step(b.value, not up, b.own, at),
+            *_common_steps(a, b, up, at, cancels),
+        )
         for at in (0, 2)
         for up in (False, True)
-    ]
-    below_50, above_50, below_90, above_90 = spread
+    )
     own = Spread(
         value * -math.expm1(-below_50),
         value * math.expm1(above_50),
         value * -math.expm1(-below_90),
         value * math.expm1(above_90),
     )
-    origin = max(a.origin, b.origin, key=_ORIGINS.index)
-    return Estimate(value, "1", origin, f"{a.method} / {b.method}", n=min(a.n, b.n), own=own)
+    return Estimate(value, "1", _least_sure(a, b), f"{a.method} / {b.method}", n=min(a.n, b.n), own=own)
+
+
+def _common_steps(a: Estimate, b: Estimate, up: bool, at: int, cancels: bool) -> tuple[float, ...]:
+    """What the common parts leave in the log of a ratio: their difference, or both when unrelated."""
+    if not cancels:
+        return _log_step(a.value, up, a.common, at), _log_step(b.value, not up, b.common, at)
+    if a.value == 0:
+        return ()
+    down, rise = (
+        _log_step(a.value, way, a.common, at) - _log_step(b.value, way, b.common, at) for way in (False, True)
+    )
+    return (max(rise, -down, 0.0) if up else max(down, -rise, 0.0),)
 
 
 def _log_step(value: float, up: bool, spread: Spread, at: int) -> float:

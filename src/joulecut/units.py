@@ -12,19 +12,28 @@ from typing import Final
 
 from joulecut.errors import UsageError
 
-__all__ = ["format_count", "format_percent", "format_quantity", "parse_quantity"]
+__all__ = ["format_count", "format_percent", "format_quantity", "format_ratio", "parse_quantity"]
 
-_PREFIXES: Final[dict[str, float]] = {
-    "f": 1e-15, "p": 1e-12, "n": 1e-9, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
+_EXPONENTS: Final[dict[str, int]] = {
+    "f": -15, "p": -12, "n": -9, "u": -6, "µ": -6, "μ": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12,
 }  # fmt: skip
-_STEPS: Final[tuple[tuple[float, str], ...]] = (
-    (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f"),
-)  # fmt: skip
+_STEPS: Final = (
+    (12, "T"),
+    (9, "G"),
+    (6, "M"),
+    (3, "k"),
+    (0, ""),
+    (-3, "m"),
+    (-6, "µ"),
+    (-9, "n"),
+    (-12, "p"),
+    (-15, "f"),
+)
 _QUANTITY: Final = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\s\d]*)\s*")
 _EXTRA_UNITS: Final[dict[str, dict[str, float]]] = {
     "J": {"Wh": 3600.0, "mWh": 3.6, "kWh": 3.6e6},
     "s": {"min": 60.0, "h": 3600.0},
-    "B": {"KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3, "kB": 1e3, "KB": 1e3},
+    "B": {"KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3, "KB": 1e3},
 }
 
 
@@ -53,22 +62,27 @@ def parse_quantity(text: str, unit: str) -> float:
     number, suffix = match.groups()
     if not suffix:
         raise UsageError(f"{text[:80]!r} has no unit:", hint=f"{example}.")
-    factor = _factor(suffix, unit)
-    if factor is None:
+    value = _in_base_units(float(number), suffix, unit)
+    if value is None:
         raise UsageError(f"{text[:80]!r} is not in {unit}:", hint=f"{example}.")
-    value = float(number) * factor
     if not math.isfinite(value):
         raise UsageError(f"{text[:80]!r} is not a finite quantity:", hint=f"{example}.")
     return value
 
 
-def _factor(suffix: str, unit: str) -> float | None:
-    special = _EXTRA_UNITS.get(unit, {}).get(suffix)
-    if special is not None:
-        return special
-    if suffix.endswith(unit):
-        return _PREFIXES.get(suffix.removesuffix(unit))
-    return None
+def _in_base_units(number: float, suffix: str, unit: str) -> float | None:
+    factor = _EXTRA_UNITS.get(unit, {}).get(suffix)
+    if factor is not None:
+        return number * factor
+    exponent = _EXPONENTS.get(suffix.removesuffix(unit)) if suffix.endswith(unit) else None
+    if exponent is None or (unit == "B" and exponent < 0):
+        return None
+    return _shift(number, exponent)
+
+
+def _shift(number: float, exponent: int) -> float:
+    """``number * 10**exponent``, rounded once: negative powers of ten are no floats, so it divides."""
+    return number * 10.0**exponent if exponent >= 0 else number / 10.0**-exponent
 
 
 def format_quantity(value: float, unit: str, digits: int = 3) -> str:
@@ -83,16 +97,25 @@ def format_quantity(value: float, unit: str, digits: int = 3) -> str:
         return f"{value} {unit}"
     if value == 0:
         return f"0 {unit}"
-    for step, prefix in _STEPS:
-        scaled = _significant(value / step, digits)
-        if abs(scaled) >= 1 or step == _STEPS[-1][0]:
-            break
-    whole = len(str(int(abs(scaled))))
-    return f"{scaled:.{max(digits - whole, 0)}f} {prefix}{unit}"
+    for exponent, prefix in _STEPS:
+        scaled = _significant(_shift(value, -exponent), digits)
+        if abs(scaled) >= 1:
+            whole = len(str(int(abs(scaled))))
+            return f"{scaled:.{max(digits - whole, 0)}f} {prefix}{unit}"
+    return f"{value:.{digits - 1}e} {unit}"
 
 
 def _significant(value: float, digits: int) -> float:
     return float(f"{value:.{digits - 1}e}")
+
+
+def format_ratio(value: float, digits: int = 3) -> str:
+    """Format a ratio with a fixed number of significant digits and no prefix.
+
+    >>> format_ratio(0.49871)
+    '0.499'
+    """
+    return f"{value:#.{digits}g}".rstrip(".")
 
 
 def format_count(value: int) -> str:
