@@ -1,0 +1,82 @@
+"""joulecut: joules per layer of a neural network, and pruning to a budget in joules.
+
+The names below are loaded when they are first used (PEP 562): ``import joulecut`` imports neither torch
+nor numpy and takes a few milliseconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from joulecut import errors as errors
+    from joulecut.api import (
+        benchmark,
+        compare,
+        device,
+        devices,
+        explain,
+        load,
+        profile,
+        prune,
+        report,
+        save,
+    )
+    from joulecut.benchmarks.records import Comparison
+    from joulecut.estimate import Estimate
+    from joulecut.hw_models.device import DeviceSpec
+    from joulecut.hw_models.profile import EnergyProfile
+    from joulecut.pruning.records import Budget, PruneRecord
+    from joulecut.pruning.result import PruneResult
+
+    __version__: str
+
+__all__ = [
+    "Budget",
+    "Comparison",
+    "DeviceSpec",
+    "EnergyProfile",
+    "Estimate",
+    "PruneRecord",
+    "PruneResult",
+    "__version__",
+    "benchmark",
+    "compare",
+    "device",
+    "devices",
+    "errors",
+    "explain",
+    "load",
+    "profile",
+    "prune",
+    "report",
+    "save",
+]
+
+_HOMES: Final[dict[str, str]] = {
+    "Budget": "joulecut.pruning.records",
+    "Comparison": "joulecut.benchmarks.records",
+    "DeviceSpec": "joulecut.hw_models.device",
+    "EnergyProfile": "joulecut.hw_models.profile",
+    "Estimate": "joulecut.estimate",
+    "PruneRecord": "joulecut.pruning.records",
+    "PruneResult": "joulecut.pruning.result",
+}
+"""Where the records live; every other public name is a function of ``joulecut.api``."""
+
+
+if not TYPE_CHECKING:  # so that type checkers still report a misspelt name
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            return import_module("importlib.metadata").version("joulecut")
+        if name == "errors":
+            return import_module("joulecut.errors")
+        if name not in __all__:
+            raise AttributeError(f"module 'joulecut' has no attribute {name!r}")
+        return getattr(import_module(_HOMES.get(name, "joulecut.api")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

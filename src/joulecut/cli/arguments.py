@@ -1,0 +1,79 @@
+"""What the commands' options have in common: a parser that fails in one sentence, and types of options."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import NoReturn
+
+from joulecut.errors import UsageError
+from joulecut.reports.text import printable
+
+__all__ = ["Parser", "count", "path_text", "positive_count", "seconds", "share"]
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence on stderr; exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line and leave."""
+        said = printable(" ".join(message.split()))
+        self.exit(UsageError.exit_code, f"joulecut: {said}. `{self.prog} --help` shows what it takes.\n")
+
+
+def count(text: str) -> int:
+    """A whole number from 0 up.
+
+    >>> count("3")
+    3
+    """
+    if not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 0 up")
+    return int(text)
+
+
+def positive_count(text: str) -> int:
+    """A whole number from 1 up."""
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 up")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """A share of one, written as a percentage or as a number.
+
+    >>> share("2%"), share("0.02")
+    (0.02, 0.02)
+    """
+    percent = text.rstrip().endswith("%")
+    value = _number(text.rstrip().removesuffix("%")) / (100 if percent else 1)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a share; write it as 2% or 0.02")
+    return value
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds, with or without its unit.
+
+    >>> seconds("30"), seconds("1.5s")
+    (30.0, 1.5)
+    """
+    value = _number(text.strip().removesuffix("s"))
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a positive number of seconds")
+    return value
+
+
+def path_text(text: str) -> str:
+    """The name of a file or folder; not empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name of the file is empty")
+    return text
+
+
+def _number(text: str) -> float:
+    """A number, or NaN where the text is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

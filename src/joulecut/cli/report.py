@@ -1,0 +1,63 @@
+"""``joulecut report``: a saved result rendered again, without measuring again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from joulecut.cli.arguments import path_text
+from joulecut.cli.output import Output, check_file
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "render a saved result again"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "path", metavar="DIR|FILE", type=path_text, help="a saved .json file, or a folder with result.json"
+    )
+    parser.add_argument("--html", metavar="FILE", type=path_text, help="write the report as one HTML file")
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    """Render a saved record as HTML, or on the terminal.
+
+    Raises:
+        OutputError: the HTML file cannot be written.
+        SchemaError: the file holds no record that can be read.
+    """
+    check_file(args.html)
+
+    from joulecut import api
+
+    path = Path(args.path)
+    record = api.load(path / "result.json" if path.is_dir() else path)
+    if args.html is not None:
+        api.report(record, Path(args.html))
+        out.note(f"wrote {args.html}")
+    if args.html is None or args.json:
+        out.show(record, _render)
+    return 0
+
+
+def _render(record: object, console: Console) -> None:
+    from joulecut.benchmarks.records import Comparison
+    from joulecut.hw_models.profile import EnergyProfile
+    from joulecut.pruning.records import PruneRecord
+    from joulecut.reports import console as draw
+
+    match record:
+        case EnergyProfile():
+            draw.print_profile(record, console)
+        case PruneRecord():
+            draw.print_prune(record, console)
+        case Comparison():
+            draw.print_comparison(record, console)
+        case _:
+            raise TypeError(f"no rendering of a {type(record).__name__}")

@@ -1,0 +1,43 @@
+"""JSON schemas of the records that joulecut saves and prints.
+
+``python -m joulecut.schemas.generate`` writes them again after a record has changed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+__all__ = ["RECORDS", "record_type", "schema_path"]
+
+RECORDS: Final[dict[str, str]] = {
+    "comparison": "joulecut.benchmarks.records:Comparison",
+    "energy_profile": "joulecut.hw_models.profile:EnergyProfile",
+    "prune_record": "joulecut.pruning.records:PruneRecord",
+}
+"""Every record with a schema, by the name that is in the ``schema`` key of its file."""
+
+
+def record_type(name: str) -> type:
+    """The type of the record that is saved under a name.
+
+    Raises:
+        KeyError: no record of that name.
+
+    >>> record_type("comparison").__name__
+    'Comparison'
+    """
+    module, attribute = RECORDS[name].split(":")
+    found = getattr(import_module(module), attribute)
+    assert isinstance(found, type)
+    return found
+
+
+def schema_path(name: str) -> Path:
+    """The JSON schema of a record, a file of this package.
+
+    >>> schema_path("comparison").name
+    'comparison.json'
+    """
+    return Path(__file__).parent / f"{name}.json"
