@@ -13,7 +13,7 @@ __all__ = ["quiet_torch"]
 
 @contextlib.contextmanager
 def quiet_torch() -> Iterator[None]:
-    """Drop what torch's loggers, warnings and prints to stderr say inside the block; put all back after it."""
+    """Drop what torch logs, warns and prints to stderr inside the block; all is put back after it."""
     silenced = [
         logger
         for name, logger in logging.root.manager.loggerDict.items()

@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from joulecut.errors import TraceError, UsageError
 from joulecut.workload.quiet import quiet_torch
 
-__all__ = ["Traced", "capture", "module_path", "operation", "rebatched", "source_line", "trace"]
+__all__ = ["Traced", "capture", "evaluating", "module_path", "operation", "rebatched", "source_line", "trace"]
 
 _EXPORT_ERRORS: Final = (
     RuntimeError,
@@ -129,12 +129,13 @@ def capture(
         TraceError: as ``trace``.
     """
     _check_devices(model, inputs)
-    with quiet_torch(), _evaluating(model):
+    with quiet_torch(), evaluating(model):
         return _export(model, inputs)
 
 
 @contextmanager
-def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """A network in evaluation mode; the training mode of each of its parts is restored."""
     training = [part for part in model.modules() if part.training]
     try:
         model.eval()
@@ -152,7 +153,7 @@ def _check_devices(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) ->
     devices = {str(t.device) for t in (*model.parameters(), *model.buffers(), *example)}
     if len(devices) > 1:
         raise TraceError(
-            f"{type(model).__name__} and its example are on different devices ({', '.join(sorted(devices))}).",
+            f"{type(model).__name__} and its example are on several devices ({', '.join(sorted(devices))}).",
             hint="Move both to one device with .to(device).",
         )
 
@@ -185,9 +186,8 @@ def _graph(program: torch.export.ExportedProgram, model: torch.nn.Module) -> fx.
 
 def _propagate(module: fx.GraphModule, example: tuple[torch.Tensor, ...]) -> None:
     """Write the concrete shape of every value into ``meta["val"]`` without computing anything."""
-    with torch.no_grad():
-        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-            _Shapes(module).run(*(mode.from_tensor(t) for t in example))
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        _Shapes(module).run(*(mode.from_tensor(t) for t in example))
 
 
 class _Shapes(fx.Interpreter):
