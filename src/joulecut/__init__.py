@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from joulecut import errors as errors
     from joulecut.api import (
+        PruneResult,
         benchmark,
         compare,
         device,
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
     )
     from joulecut.benchmarks.records import Comparison
     from joulecut.estimate import Estimate
-    from joulecut.hw_models.device import DeviceSpec
     from joulecut.hw_models.profile import EnergyProfile
+    from joulecut.hw_models.spec import DeviceSpec
     from joulecut.pruning.records import Budget, PruneRecord
-    from joulecut.pruning.result import PruneResult
 
     __version__: str
 
@@ -57,13 +57,12 @@ __all__ = [
 _HOMES: Final[dict[str, str]] = {
     "Budget": "joulecut.pruning.records",
     "Comparison": "joulecut.benchmarks.records",
-    "DeviceSpec": "joulecut.hw_models.device",
+    "DeviceSpec": "joulecut.hw_models.spec",
     "EnergyProfile": "joulecut.hw_models.profile",
     "Estimate": "joulecut.estimate",
     "PruneRecord": "joulecut.pruning.records",
-    "PruneResult": "joulecut.pruning.result",
 }
-"""Where the records live; every other public name is a function of ``joulecut.api``."""
+"""Where the records live; every other public name is one of ``joulecut.api``."""
 
 
 if not TYPE_CHECKING:  # so that type checkers still report a misspelt name
