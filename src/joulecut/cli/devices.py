@@ -25,10 +25,11 @@ def run(args: argparse.Namespace, out: Output) -> int:
         DeviceFileError: a device file breaks the schema.
     """
     from joulecut import api
+    from joulecut.hw_models.catalogue import describe
     from joulecut.reports.console import print_device, print_devices
 
     if args.name is not None:
-        out.show(api.device(args.name), print_device)
+        out.show(describe(api.device(args.name)), print_device)
     elif out.json:
         from joulecut.codec import VERSION, to_plain
 

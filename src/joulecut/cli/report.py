@@ -50,14 +50,14 @@ def _render(record: object, console: Console) -> None:
     from joulecut.benchmarks.records import Comparison
     from joulecut.hw_models.profile import EnergyProfile
     from joulecut.pruning.records import PruneRecord
-    from joulecut.reports import console as draw
+    from joulecut.reports.console import print_comparison, print_profile, print_prune
 
     match record:
         case EnergyProfile():
-            draw.print_profile(record, console)
+            print_profile(record, console)
         case PruneRecord():
-            draw.print_prune(record, console)
+            print_prune(record, console)
         case Comparison():
-            draw.print_comparison(record, console)
+            print_comparison(record, console)
         case _:
             raise TypeError(f"no rendering of a {type(record).__name__}")

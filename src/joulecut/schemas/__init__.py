@@ -13,7 +13,9 @@ __all__ = ["RECORDS", "record_type", "schema_path"]
 
 RECORDS: Final[dict[str, str]] = {
     "comparison": "joulecut.benchmarks.records:Comparison",
+    "device_description": "joulecut.hw_models.catalogue:DeviceDescription",
     "energy_profile": "joulecut.hw_models.profile:EnergyProfile",
+    "explanation": "joulecut.hw_models.explaining:Explanation",
     "prune_record": "joulecut.pruning.records:PruneRecord",
 }
 """Every record with a schema, by the name that is in the ``schema`` key of its file."""

@@ -2,7 +2,6 @@ import io
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
@@ -133,20 +132,9 @@ def test_help_shows_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(command in shown for command in COMMANDS)
 
 
-def fastest(argv: list[str], repeats: int = 5) -> float:
-    """Seconds of the fastest of several runs: the machine may be busy."""
-
-    def once() -> float:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "joulecut", *argv], check=True, capture_output=True)
-        return time.perf_counter() - start
-
-    return min(once() for _ in range(repeats))
-
-
 @pytest.mark.parametrize("argv", [["--help"], ["prune", "--help"], ["--version"]])
-def test_help_answers_at_once(argv: list[str]) -> None:
-    assert fastest(argv) < 0.150
+def test_help_answers_at_once(argv: list[str], cpu_seconds: Callable[[list[str]], float]) -> None:
+    assert cpu_seconds(argv) < 0.150
 
 
 def imported(code: str) -> set[str]:
