@@ -1,3 +1,37 @@
-"""Tests are collected from tests/ and src/, never again through the links at the root."""
+"""What all tests share; they are collected from tests/ and src/, never again through the links at the root."""
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 collect_ignore = ["profiler", "pruning", "benchmarks", "hw_models"]
+
+
+@pytest.fixture
+def cpu_seconds(tmp_path: Path) -> Callable[[list[str]], float]:
+    """CPU seconds of a joulecut command line in a process of its own: the least of five runs.
+
+    CPU time and not wall time, because other work on the machine must not fail a test; and with compiled
+    modules, as in an installed package, whatever the environment says about writing them.
+    """
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = str(tmp_path)
+
+    def once(argv: list[str]) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [sys.executable, "-m", "joulecut", *argv], check=True, capture_output=True, env=environment
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    def least(argv: list[str]) -> float:
+        once(argv)
+        return min(once(argv) for _ in range(5))
+
+    return least
