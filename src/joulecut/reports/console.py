@@ -1,0 +1,149 @@
+"""Reports on the terminal: the same facts and tables as on the page, fitted to the width.
+
+``rich`` is imported when something is printed, so that importing this module stays cheap; it honours
+NO_COLOR. Every text is printed literally: names that look like markup or hold control characters
+change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from joulecut.benchmarks.records import Comparison
+from joulecut.estimate import total
+from joulecut.hw_models.profile import EnergyProfile
+from joulecut.pruning.records import PruneRecord
+from joulecut.reports.profile_tables import filter_table, layer_table, uncounted_table
+from joulecut.reports.prune_tables import also_table, kept_table, quality_table, refused_table, stage_table
+from joulecut.reports.sections import report_of
+from joulecut.reports.terminal import print_facts, print_heading, print_note, print_table
+from joulecut.reports.text import printable, quantity
+from joulecut.reports.view import Cell, Table, energy_cells
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from joulecut.hw_models.catalogue import DeviceDescription
+    from joulecut.hw_models.explaining import Explanation
+
+__all__ = [
+    "print_comparison",
+    "print_device",
+    "print_devices",
+    "print_explanation",
+    "print_profile",
+    "print_prune",
+]
+
+
+def print_profile(profile: EnergyProfile, console: Console, *, limit: int = 20) -> None:
+    """Print the headline, the costliest layers, staircases and what was not counted.
+
+    Args:
+        profile: what to show.
+        console: where to.
+        limit: layers shown; the others are summed up in one row.
+    """
+    _print_head(profile, console)
+    print_table(_costliest(profile, limit), console)
+    if profile.filters:
+        print_table(filter_table(profile.filters, {}), console)
+    print_table(uncounted_table(profile), console, limit=limit)
+
+
+def _print_head(record: EnergyProfile | PruneRecord | Comparison, console: Console) -> None:
+    report = report_of(record)
+    print_heading(f"{report.title}, {report.kind}", report.about, console)
+    print_facts(report.facts, console)
+
+
+def _costliest(profile: EnergyProfile, limit: int) -> Table:
+    """The layers that cost most, the others in one row, then the slices."""
+    ordered = sorted(profile.layers, key=lambda layer: layer.energy.value, reverse=True)
+    shown, others = ordered[:limit], ordered[limit:]
+    caption = "Energy is dynamic; a share includes the layer's static part. Costliest first"
+    table = layer_table(replace(profile, layers=tuple(shown)), key="layers", caption=caption)
+    if not others:
+        return table
+    rest = total((layer.energy for layer in others), unit="J", method="sum of the other layers")
+    share = sum(layer.share for layer in others)
+    blank = Cell("")
+    row = (
+        Cell(f"{len(others)} more layers"),
+        *(blank for _ in range(5)),
+        *energy_cells(rest),
+        Cell(quantity(share, "1")),
+        blank,
+    )
+    return replace(table, rows=(*table.rows[: len(shown)], row, *table.rows[len(shown) :]))
+
+
+def print_prune(record: PruneRecord, console: Console, *, limit: int = 12) -> None:
+    """Print what was asked and reached, the quality, the widths and what had to stay.
+
+    Args:
+        record: a finished run.
+        console: where to.
+        limit: rows shown of the widths and of the refusals.
+    """
+    _print_head(record, console)
+    if record.quality is not None:
+        print_table(quality_table(record.quality), console)
+    print_table(stage_table(record.rows), console)
+    print_table(kept_table(record.kept), console, limit=limit)
+    print_table(refused_table(record.refused), console, limit=limit)
+    print_table(also_table(record.also), console)
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Print the verdicts, the ratios and the latencies, each with its interval."""
+    from joulecut.reports.bench_tables import latency_table, ratio_table
+
+    _print_head(comparison, console)
+    print_table(ratio_table(comparison), console)
+    print_table(latency_table(comparison.models), console)
+
+
+def print_explanation(explanation: Explanation, console: Console) -> None:
+    """Print where the joules of a layer or network come from, coefficient by coefficient."""
+    from joulecut.reports.device_tables import (
+        explanation_facts,
+        explanation_figures,
+        figure_table,
+        source_table,
+        terms_table,
+    )
+
+    print_heading(printable(explanation.subject), f"On {printable(explanation.device)}", console)
+    print_facts(explanation_facts(explanation), console)
+    print_note(f"\n{printable(explanation.formula)}", console)
+    print_table(terms_table(explanation), console)
+    figures = explanation_figures(explanation)
+    print_table(figure_table(figures), console)
+    print_table(source_table(dict.fromkeys(figure.source for figure in figures)), console)
+    _print_notes(explanation.notes, console)
+
+
+def print_devices(devices: Iterable[DeviceDescription], console: Console) -> None:
+    """Print the devices, one a row."""
+    from joulecut.reports.device_tables import device_list
+
+    print_table(device_list(devices), console)
+
+
+def print_device(device: DeviceDescription, console: Console) -> None:
+    """Print one device whole: every figure with unit, range, evidence and source."""
+    from joulecut.reports.device_tables import device_facts, figure_table, source_table
+
+    print_heading(printable(device.name), "", console)
+    print_facts(device_facts(device), console)
+    print_table(figure_table(device.figures), console)
+    print_table(source_table(device.sources), console)
+    _print_notes((device.note,) if device.note else (), console)
+
+
+def _print_notes(notes: tuple[str, ...], console: Console) -> None:
+    for note in notes:
+        print_note(f"\nNote: {printable(note)}", console)
