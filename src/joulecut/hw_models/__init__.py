@@ -1,0 +1,58 @@
+"""What a network costs on a device: device data with sources, and the model that turns work into joules.
+
+    >>> from joulecut.hw_models import device
+    >>> device("reference/edge/float32").channel_step
+    4
+
+Names are loaded on first use, so that importing this package costs next to nothing; nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from joulecut.hw_models.catalogue import describe, device, names
+    from joulecut.hw_models.energy import LayerCost, layer_cost, overhead_cost
+    from joulecut.hw_models.explaining import Explanation, explain
+    from joulecut.hw_models.modelling import estimate, total_estimate
+    from joulecut.hw_models.spec import DeviceSpec, Figure, Source
+
+__all__ = [
+    "DeviceSpec",
+    "Explanation",
+    "Figure",
+    "LayerCost",
+    "Source",
+    "describe",
+    "device",
+    "estimate",
+    "explain",
+    "layer_cost",
+    "names",
+    "overhead_cost",
+    "total_estimate",
+]
+
+_MODULES: Final[dict[str, str]] = {
+    "DeviceSpec": "spec",
+    "Explanation": "explaining",
+    "Figure": "spec",
+    "LayerCost": "energy",
+    "Source": "spec",
+    "describe": "catalogue",
+    "device": "catalogue",
+    "estimate": "modelling",
+    "explain": "explaining",
+    "layer_cost": "energy",
+    "names": "catalogue",
+    "overhead_cost": "energy",
+    "total_estimate": "modelling",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

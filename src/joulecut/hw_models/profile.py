@@ -21,6 +21,8 @@ class LayerEnergy:
 
     ``energy`` is the dynamic energy; the layer's share of the static energy is ``static_j`` and belongs
     to the slice ``EnergyProfile.idle``. ``share`` is the layer's part of the total with its static part.
+    MACs, bytes and channels are the network's own, before any padding or conversion by the device; with
+    ``weight_shape``, ``dtype`` and the two flags (see ``LayerWork``) a saved row can be explained again.
     """
 
     path: str
@@ -38,6 +40,11 @@ class LayerEnergy:
     calls: int = 1
     in_channels: int = 0
     out_channels: int = 0
+    weight_shape: tuple[int, ...] = ()
+    bias_bytes: int = 0
+    dtype: str = "float32"
+    reads_input: bool = False
+    writes_output: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ class EnergyProfile:
         model: name of the network.
         device: name of the device, as ``chip/runtime/dtype``.
         boundary: where the energy is counted.
-        mode: datasheet, scaled, calibrated-N, measured or definition.
+        mode: datasheet, scaled, calibrated-N, latency-measured, measured or definition.
         batch: samples in one inference; ``total`` is for all of them.
         total: joules of one inference.
         idle: static energy, a slice of its own.
