@@ -1,4 +1,4 @@
-"""What all tests share. They are collected from tests/ and src/, never again through the links at the root."""
+"""What all tests share; they come from tests/ and src/, never again through the links at the root."""
 
 import os
 import resource
