@@ -21,6 +21,7 @@ from joulecut.reports.text import (
     value,
 )
 from joulecut.reports.view import NAME_WIDTH, Fact, Tone
+from joulecut.units import format_percent
 
 __all__ = ["BOUNDARIES", "comparison_facts", "profile_facts", "prune_facts"]
 
@@ -85,7 +86,7 @@ def _budget(record: PruneRecord, left: Estimate | None) -> Fact:
     parts = [f"asked for {_asked(asked)}"]
     if reached is not None:
         high = quantity(reached.bounds(confidence)[1], reached.unit)
-        parts.append(f"upper bound {high} at {confidence:.0%} confidence")
+        parts.append(f"upper bound {high} at {format_percent(confidence, 0)} confidence")
     return Fact("Budget", word, "; ".join(parts), tone)
 
 
