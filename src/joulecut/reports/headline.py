@@ -39,6 +39,7 @@ _MET: Final[dict[str, tuple[str, Tone]]] = {
     "no": ("not met", "bad"),
     "unsure": ("unsure", "unsure"),
 }
+_NO_TIME: Final = Fact("Time", "unknown", "the device has no model of time")
 _VERDICTS: Final[dict[str, Tone]] = {"faster": "good", "slower": "bad", "inconclusive": "unsure"}
 
 
@@ -48,7 +49,7 @@ def profile_facts(profile: EnergyProfile) -> tuple[Fact, ...]:
     facts = [
         _figure(f"Energy of {samples}", profile.total),
         _figure("Static part", profile.idle),
-        _figure("Time", profile.duration),
+        _figure("Time", profile.duration) if profile.duration.value else _NO_TIME,
     ]
     if profile.unattributed.value:
         facts.append(_figure("Unattributed", profile.unattributed))

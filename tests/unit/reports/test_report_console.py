@@ -147,3 +147,10 @@ def test_unmet_and_unmeasured_are_said() -> None:
     assert "unsure" in text
     assert "no labelled data was given" in text
     assert "not benchmarked" in text
+
+
+def test_a_device_without_a_model_of_time_has_no_time() -> None:
+    profile = samples.network((16, 32, 64))
+    profile = replace(profile, duration=replace(profile.duration, value=0.0))
+    text = shown(lambda console: print_profile(profile, console))
+    assert "unknown" in next(line for line in text.splitlines() if line.startswith("Time"))
