@@ -39,6 +39,9 @@ CALLS_FOR_P99: Final = 662
 _BLOCK_S: Final = 0.05
 _BLOCKS: Final = 3
 _AGREEMENT: Final = 1.05
+_SLOW_START_CALLS: Final = 64
+_SLOW_START_S: Final = 0.5
+"""Blocks may agree within a slow start: neither this many calls nor this long is taken for settled."""
 
 
 class Runnable(Protocol):
@@ -94,20 +97,26 @@ def cpu_clock(threads: int) -> Callable[[], int]:
 def warm_up(network: Runnable, cap_s: float) -> WarmUp:
     """Run until the medians of three blocks in a row agree within 5 %, at most ``cap_s`` seconds.
 
-    A block is 50 ms of calls, less where the cap leaves less.
+    A block is 50 ms of calls, less where the cap leaves less. Nothing is settled before 64 calls or 0.5 s.
     """
     block_s = min(_BLOCK_S, cap_s / _BLOCKS)
     start = time.perf_counter()
+    calls = 0
     medians: list[float] = []
-    settled = False
-    while not settled and (not medians or time.perf_counter() - start < cap_s):
-        medians.append(_block_median(network, block_s))
+    while True:
+        block = _block(network, block_s)
+        calls += len(block)
+        medians.append(statistics.median(block))
         latest = medians[-_BLOCKS:]
-        settled = len(latest) == _BLOCKS and max(latest) <= _AGREEMENT * min(latest)
-    return WarmUp(time.perf_counter() - start, medians[-1], settled)
+        agree = len(latest) == _BLOCKS and max(latest) <= _AGREEMENT * min(latest)
+        elapsed = time.perf_counter() - start
+        settled = agree and (calls >= _SLOW_START_CALLS or elapsed >= _SLOW_START_S)
+        if settled or elapsed >= cap_s:
+            return WarmUp(elapsed, medians[-1], settled)
 
 
-def _block_median(network: Runnable, seconds: float) -> float:
+def _block(network: Runnable, seconds: float) -> list[float]:
+    """Seconds of every call of a block; at least one call."""
     calls: list[float] = []
     now = time.perf_counter()
     end = now + seconds
@@ -116,7 +125,7 @@ def _block_median(network: Runnable, seconds: float) -> float:
         network.run()
         now = time.perf_counter()
         calls.append(now - start)
-    return statistics.median(calls)
+    return calls
 
 
 def measure_round(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["export_pt2", "pickled_members"]
 
 
-def export_pt2(network: torch.nn.Module, example: tuple[torch.Tensor, ...], path: str | Path) -> Path:
+def export_pt2(
+    network: torch.nn.Module, inputs: torch.Tensor | Sequence[torch.Tensor], path: str | Path
+) -> Path:
     """Save a network as a .pt2 program that loads without joulecut.
 
     ``torch.export.load(path).module()(x)`` runs it, for any batch size where the network allows it.
 
     Args:
         network: a module (a traced graph included), captured in evaluation mode.
-        example: one tensor per argument of ``forward``; first dimension is the batch.
+        inputs: one example tensor, or one per argument of ``forward``; first dimension is the batch.
         path: the file; written whole or not at all.
 
     Returns:
@@ -40,7 +43,7 @@ def export_pt2(network: torch.nn.Module, example: tuple[torch.Tensor, ...], path
     from joulecut.workload.quiet import quiet_torch
     from joulecut.workload.trace import capture
 
-    program, _ = capture(network, example)
+    program, _ = capture(network, (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs))
     program.example_inputs = None  # torch would pickle them
     _drop_folders(program)
     buffer = io.BytesIO()
