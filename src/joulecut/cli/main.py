@@ -125,7 +125,7 @@ def guarded(run: Callable[[], int], out: Output) -> int:
 
 
 def _unforeseen(out: Output, error: Exception) -> int:
-    said = f"unforeseen {type(error).__name__}: {error}"[:400].rstrip(". ")
+    said = f"unforeseen {type(error).__name__}: {error}"[:400].rstrip(". :")
     return _fail(out, f"{said}. Please report it, with the output of this command and -v.", EXIT_UNFORESEEN)
 
 
