@@ -10,14 +10,15 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, fx
+from torch.fx.node import map_arg
 
 from joulecut.errors import ModelError
 from joulecut.pruning.coupling.labels import Labels, varies
 from joulecut.pruning.coupling.propagate import Walk, shape_of
 from joulecut.pruning.coupling.rules_movement import SIZED
-from joulecut.workload.trace import operation
+from joulecut.workload.trace import argument, operation, source
 
-__all__ = ["Cutter", "check_runs", "copied"]
+__all__ = ["Cutter", "check_runs", "copied", "retargeted"]
 
 Masks = tuple[Tensor, ...]
 
@@ -43,11 +44,26 @@ class Cutter:
         self._slices: dict[str, list[tuple[int | None, Tensor]]] = {}
         for use in walk.uses:
             self._slices.setdefault(use.parameter, []).append((use.dim, root[use.ids]))
-        self.sized: tuple[fx.Node, ...] = tuple(n for n in self.module.graph.nodes if _rewriter(n) is not None)
 
     def value_masks(self, node: fx.Node, alive: Tensor) -> Masks:
         """Which indices of each dimension of a node's tensor live; ``alive`` is bool by class."""
         return _masks(shape_of(node), self._of(node), alive)
+
+    def classes_along(self, node: fx.Node, dim: int) -> Tensor:
+        """The class of each index along a dimension of a value; 0 where none fills the whole slice."""
+        classes = torch.zeros(shape_of(node)[dim], dtype=torch.long)
+        for label in self._of(node):
+            if label.shape[dim] > 1:
+                rows = label.movedim(dim, 0).reshape(label.shape[dim], -1)
+                whole = (rows == rows[:, :1]).all(1)
+                classes = torch.where(whole, rows[:, 0], classes)
+        return classes
+
+    def all_classes(self, node: fx.Node) -> Tensor:
+        """Every class that appears in a node's value."""
+        return torch.cat(
+            [torch.unique(label) for label in self._of(node)] or [torch.zeros(0, dtype=torch.long)]
+        )
 
     def parameter_masks(self, name: str, shape: tuple[int, ...], alive: Tensor) -> Masks:
         """Which indices of each dimension of a parameter live."""
@@ -67,12 +83,9 @@ class Cutter:
 
     def pieces(self, node: fx.Node, alive: Tensor) -> list[Masks]:
         """``value_masks`` of every result of a split."""
-        found = self._labels.get(node.name, ())
         values = node.meta["val"]
-        return [
-            _masks(tuple(v.shape), tuple(found[i]) if found else (), alive)  # type: ignore[arg-type]
-            for i, v in enumerate(values)
-        ]
+        found = self._labels.get(node.name) or ((),) * len(values)
+        return [_masks(tuple(v.shape), tuple(labels), alive) for v, labels in zip(values, found, strict=True)]
 
     def cut(self, alive: Tensor) -> fx.GraphModule:
         """A copy of the network without the dead channels; parameter names stay."""
@@ -84,11 +97,9 @@ class Cutter:
             if node.op == "get_attr":
                 _slice_parameter(module, str(node.target), self, alive)
             elif _rewriter(original) is not None:
-                target, arguments = _retargeted(original, self.arguments(original, alive))
+                target, arguments, kwargs = retargeted(original, self.arguments(original, alive))
                 node.target = target
-                node.args = fx.node.map_arg(arguments, lambda n: twins[n.name])
-                if target is not original.target:
-                    node.kwargs = {}
+                node.args, node.kwargs = map_arg((arguments, kwargs), lambda n: twins[n.name])
         module.recompile()
         return module
 
@@ -136,27 +147,28 @@ def _sizes(cutter: Cutter, node: fx.Node, alive: Tensor) -> tuple[Any, ...]:
     kept = [int(mask.sum()) for mask in cutter.value_masks(node, alive)]
     full = shape_of(node)
     args = list(node.args)
-    position, offset = (1, 0) if operation(node) != "unflatten" else (2, int(args[1]) % len(shape_of(args[0])))  # type: ignore[call-overload, arg-type]
+    unflattens = operation(node) == "unflatten"
+    position = 2 if unflattens else 1
+    offset = argument(node, 1, "dim", 0) % len(shape_of(source(node))) if unflattens else 0
     sizes = args[position]
     assert isinstance(sizes, (list, tuple))
     args[position] = [
-        size if not isinstance(size, int) or size == -1 or kept[offset + i] == full[offset + i] else kept[offset + i]
+        size
+        if not isinstance(size, int) or size == -1 or kept[offset + i] == full[offset + i]
+        else kept[offset + i]
         for i, size in enumerate(sizes)
     ]
     return tuple(args)
 
 
 def _split(cutter: Cutter, node: fx.Node, alive: Tensor) -> tuple[Any, ...]:
-    value = node.args[0]
-    assert isinstance(value, fx.Node)
-    dim = int(node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0))  # type: ignore[call-overload]
-    dim %= len(shape_of(value))
+    value = source(node)
+    dim = argument(node, 2, "dim", 0) % len(shape_of(value))
     return (value, [int(masks[dim].sum()) for masks in cutter.pieces(node, alive)], dim)
 
 
 def _slice(cutter: Cutter, node: fx.Node, alive: Tensor) -> tuple[Any, ...]:
-    value = node.args[0]
-    assert isinstance(value, fx.Node)
+    value = source(node)
     args: list[Any] = list(node.args)
     dim = int(args[1]) if len(args) > 1 else 0
     dim %= len(shape_of(value))
@@ -180,12 +192,9 @@ def _slice(cutter: Cutter, node: fx.Node, alive: Tensor) -> tuple[Any, ...]:
 
 
 def _convolution(cutter: Cutter, node: fx.Node, alive: Tensor) -> tuple[Any, ...]:
-    value, weight = node.args[0], node.args[1]
-    assert isinstance(value, fx.Node)
-    assert isinstance(weight, fx.Node)
     args = list(node.args)
-    if shape_of(weight)[1] == 1:
-        args[6] = int(cutter.value_masks(value, alive)[1].sum())
+    if shape_of(argument(node, 1, "weight", None))[1] == 1:
+        args[6] = int(cutter.value_masks(source(node), alive)[1].sum())
     return tuple(args)
 
 
@@ -212,18 +221,18 @@ def _rewriter(node: fx.Node) -> _Rewrite | None:
         return None
     name = operation(node)
     if name.startswith("conv") and not name.startswith("conv_transpose") and len(node.args) > 6:
-        return _convolution if int(node.args[6]) > 1 else None  # type: ignore[call-overload, arg-type]
+        return _convolution if argument(node, 6, "groups", 1) > 1 else None
     return _REWRITES.get(name)
 
 
-def _retargeted(node: fx.Node, arguments: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-    """Operations whose sizes turn uneven need their general form."""
+def retargeted(node: fx.Node, arguments: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Target, arguments and keywords of a node; where sizes turn uneven, those of its general form."""
     name = operation(node)
     if name in ("split", "split_with_sizes", "chunk"):
-        return torch.ops.aten.split_with_sizes.default, arguments
+        return torch.ops.aten.split_with_sizes.default, arguments, {}
     if name in ("view", "_unsafe_view"):
-        return torch.ops.aten.reshape.default, arguments
-    return node.target, arguments
+        return torch.ops.aten.reshape.default, arguments, {}
+    return node.target, arguments, dict(node.kwargs)
 
 
 def check_runs(module: fx.GraphModule, inputs: tuple[Tensor, ...], expected: tuple[int, ...]) -> None:

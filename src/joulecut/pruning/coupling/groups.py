@@ -74,7 +74,9 @@ def find_groups(walk: Walk) -> tuple[Group, ...]:
     for number in sorted(writes):  # places were found in the order of execution, so each key is too
         bundles[tuple((place, len(found)) for place, found in places[number].items())].append(number)
     inexact = _inexact(walk, solution)
-    return _named([_group([place for place, _ in key], numbers, places, inexact) for key, numbers in bundles.items()])
+    return _named(
+        [_group([place for place, _ in key], numbers, places, inexact) for key, numbers in bundles.items()]
+    )
 
 
 def _by_dimension(seen: Tensor, dim: int | None) -> list[tuple[int, list[int]]]:
@@ -90,12 +92,17 @@ def _by_dimension(seen: Tensor, dim: int | None) -> list[tuple[int, list[int]]]:
 
 
 def _group(
-    keys: list[_Place], numbers: list[int], places: dict[int, dict[_Place, list[int]]], inexact: dict[int, str]
+    keys: list[_Place],
+    numbers: list[int],
+    places: dict[int, dict[_Place, list[int]]],
+    inexact: dict[int, str],
 ) -> Group:
     first = next(key for key in keys if key[2] == "writer")
     order = sorted(numbers, key=lambda number: places[number][first])
     slices = tuple(
-        ParameterSlice(parameter, dim, role, node, torch.tensor([places[n][parameter, dim, role, node] for n in order]))
+        ParameterSlice(
+            parameter, dim, role, node, torch.tensor([places[n][parameter, dim, role, node] for n in order])
+        )
         for parameter, dim, role, node in keys
     )
     name = first[0].removesuffix(".weight")
@@ -122,7 +129,7 @@ def _named(groups: list[Group]) -> tuple[Group, ...]:
 
 
 def find_refusals(walk: Walk) -> tuple[Refusal, ...]:
-    """Every channel that a layer writes and that must stay, with the reason; one record per layer and reason."""
+    """Every channel that a layer writes and that must stay; one record for each layer and reason."""
     solution = walk.ids.solve()
     counts: dict[tuple[str, str, str, str], int] = defaultdict(int)
     for use in walk.uses:

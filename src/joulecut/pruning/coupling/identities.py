@@ -64,8 +64,8 @@ class Identities:
 
     def unite(self, a: Tensor, b: Tensor) -> None:
         """Couple identities element by element; the shapes broadcast."""
-        a, b = torch.broadcast_tensors(a, b)
-        edges = torch.stack([a.reshape(-1), b.reshape(-1)])
+        shape = np.broadcast_shapes(a.shape, b.shape)
+        edges = torch.stack([a.expand(shape).reshape(-1), b.expand(shape).reshape(-1)])
         edges = torch.unique(edges[:, edges[0] != edges[1]], dim=1)
         if edges.shape[1]:
             self._edges.append(edges)
@@ -88,7 +88,9 @@ class Identities:
         edges = torch.cat(self._edges, 1) if self._edges else torch.zeros((2, 0), dtype=torch.long)
         touches_fixed = (edges == FIXED).any(0)
         inner = edges[:, ~touches_fixed].numpy()
-        graph = coo_array((np.ones(inner.shape[1], np.int8), (inner[0], inner[1])), shape=(self.count, self.count))
+        graph = coo_array(
+            (np.ones(inner.shape[1], np.int8), (inner[0], inner[1])), shape=(self.count, self.count)
+        )
         labels = connected_components(graph, directed=False)[1]
         first = np.full(int(labels.max()) + 1, self.count, dtype=np.int64)
         np.minimum.at(first, labels, np.arange(self.count))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, fx
@@ -100,7 +100,7 @@ class Walk:
             self.use(parameter, None, "through", self._elementwise[name], node)
         return (self._elementwise[name],)
 
-    def is_parameter(self, node: Any) -> bool:
+    def is_parameter(self, node: object) -> TypeGuard[fx.Node]:
         """Whether an argument is a parameter or buffer of the network."""
         return isinstance(node, fx.Node) and node.op == "get_attr"
 

@@ -4,35 +4,94 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import torch
+import numpy as np
 from torch import Tensor, fx
 
 from joulecut.pruning.coupling.labels import Labels, reshaped_to, varies
 from joulecut.pruning.coupling.propagate import Rule, Walk, shape_of, tensor_nodes
-from joulecut.pruning.coupling.rules_layers import argument
-from joulecut.workload.trace import operation
+from joulecut.workload.trace import argument, operation, source
 
 __all__ = ["RULES"]
 
 _UNARY = (
-    "relu relu_ relu6 gelu silu silu_ hardtanh hardtanh_ hardswish hardswish_ hardsigmoid hardsigmoid_ sigmoid "
-    "sigmoid_ tanh tanh_ leaky_relu leaky_relu_ elu elu_ celu selu mish mish_ softplus dropout dropout_ "
-    "feature_dropout alpha_dropout exp log neg abs sqrt rsqrt square pow clamp clamp_ clamp_min clamp_max erf "
-    "sin cos reciprocal softsign logsigmoid contiguous clone alias detach detach_ lift_fresh_copy"
-).split()
-_BINARY = "add add_ mul mul_ sub sub_ div div_ maximum minimum where prelu".split()
+    "relu",
+    "relu_",
+    "relu6",
+    "gelu",
+    "silu",
+    "silu_",
+    "hardtanh",
+    "hardtanh_",
+    "hardswish",
+    "hardswish_",
+    "hardsigmoid",
+    "hardsigmoid_",
+    "sigmoid",
+    "sigmoid_",
+    "tanh",
+    "tanh_",
+    "leaky_relu",
+    "leaky_relu_",
+    "elu",
+    "elu_",
+    "celu",
+    "selu",
+    "mish",
+    "mish_",
+    "softplus",
+    "dropout",
+    "dropout_",
+    "feature_dropout",
+    "alpha_dropout",
+    "exp",
+    "log",
+    "neg",
+    "abs",
+    "sqrt",
+    "rsqrt",
+    "square",
+    "pow",
+    "clamp",
+    "clamp_",
+    "clamp_min",
+    "clamp_max",
+    "erf",
+    "sin",
+    "cos",
+    "reciprocal",
+    "softsign",
+    "logsigmoid",
+    "contiguous",
+    "clone",
+    "alias",
+    "detach",
+    "detach_",
+    "lift_fresh_copy",
+)
+_BINARY = ("add", "add_", "mul", "mul_", "sub", "sub_", "div", "div_", "maximum", "minimum", "where", "prelu")
 _POOLS = (
-    "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
-    "adaptive_avg_pool3d adaptive_max_pool2d upsample_nearest2d upsample_bilinear2d reflection_pad2d replication_pad2d"
-).split()
-_REDUCTIONS = "mean sum amax amin var std".split()
-_NORMALISING = "softmax log_softmax".split()
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool2d",
+    "upsample_nearest2d",
+    "upsample_bilinear2d",
+    "reflection_pad2d",
+    "replication_pad2d",
+)
+_REDUCTIONS = ("mean", "sum", "amax", "amin", "var", "std")
+_NORMALISING = ("softmax", "log_softmax")
 
 
 def unary(walk: Walk, node: fx.Node) -> Labels:
     """Each element on its own: labels pass."""
-    value = node.args[0]
-    assert isinstance(value, fx.Node)
+    value = source(node)
     return walk.parameter_label(value, node) if walk.is_parameter(value) else walk.of(value)
 
 
@@ -59,7 +118,7 @@ def _merge(walk: Walk, merged: list[Tensor], label: Tensor) -> None:
     for i, other in enumerate(merged):
         if dims & set(varies(other)):
             walk.ids.unite(label, other)
-            merged[i] = torch.broadcast_tensors(other, label)[0].clone()
+            merged[i] = other.expand(np.broadcast_shapes(other.shape, label.shape))
             hit = True
     if not hit:
         merged.append(label)
@@ -90,8 +149,7 @@ def _couple_parameter(walk: Walk, node: fx.Node, parameter: fx.Node, merged: lis
 
 def pool(walk: Walk, node: fx.Node) -> Labels:
     """Windows over the spatial dimensions: channels (dimension 0 and 1) pass, labelled extents freeze."""
-    value = node.args[0]
-    assert isinstance(value, fx.Node)
+    value = source(node)
     spatial = tuple(label for label in walk.of(value) if any(d > 1 for d in varies(label)))
     walk.freeze(spatial, node, "a window slides over it")
     return tuple(label for label in walk.of(value) if not any(d > 1 for d in varies(label)))
@@ -99,8 +157,7 @@ def pool(walk: Walk, node: fx.Node) -> Labels:
 
 def reduction(walk: Walk, node: fx.Node) -> Labels:
     """Labels survive a reduction over other dimensions; one over channels makes the family inexact."""
-    value = node.args[0]
-    assert isinstance(value, fx.Node)
+    value = source(node)
     ndim = len(shape_of(value))
     over = _dims(argument(node, 1, "dim", None), ndim)
     keeps = len(shape_of(node)) == ndim
@@ -124,8 +181,7 @@ def _dims(dims: Any, ndim: int) -> list[int]:
 
 def normalising(walk: Walk, node: fx.Node) -> Labels:
     """A softmax over channels passes labels but makes the family inexact."""
-    value = node.args[0]
-    assert isinstance(value, fx.Node)
+    value = source(node)
     dim = int(argument(node, 1, "dim", -1)) % len(shape_of(value))
     walk.mark_inexact(tuple(label for label in walk.of(value) if label.shape[dim] > 1), node)
     return walk.of(value)

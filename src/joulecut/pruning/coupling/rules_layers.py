@@ -8,15 +8,9 @@ from torch import Tensor, fx
 
 from joulecut.pruning.coupling.labels import Labels, along, channel_label, varies
 from joulecut.pruning.coupling.propagate import Rule, Walk, shape_of
+from joulecut.workload.trace import argument, source
 
-__all__ = ["RULES", "argument"]
-
-
-def argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
-    """A positional or keyword argument of a node."""
-    if len(node.args) > position:
-        return node.args[position]
-    return node.kwargs.get(name, default)
+__all__ = ["RULES"]
 
 
 def _fresh_output(walk: Walk, node: fx.Node, weight: fx.Node, bias: Any, dim: int, weight_dim: int) -> Tensor:
@@ -30,8 +24,7 @@ def _fresh_output(walk: Walk, node: fx.Node, weight: fx.Node, bias: Any, dim: in
 
 def _read(walk: Walk, node: fx.Node, dim: int) -> tuple[Tensor | None, list[Tensor]]:
     """Identities along the dimension that a layer contracts, and the labels that pass beside it."""
-    value = node.args[0]
-    assert isinstance(value, fx.Node)
+    value = source(node)
     beside: list[Tensor] = []
     read: Tensor | None = None
     for label in walk.of(value):
@@ -49,9 +42,9 @@ def _read(walk: Walk, node: fx.Node, dim: int) -> tuple[Tensor | None, list[Tens
 
 def _weight(walk: Walk, node: fx.Node) -> fx.Node | None:
     """The weight, if it is a parameter; else everything read is frozen."""
-    weight = node.args[1]
-    assert isinstance(weight, fx.Node)
+    weight = argument(node, 1, "weight", None)
     if walk.is_parameter(weight):
+        assert isinstance(weight, fx.Node)
         return weight
     for value in node.all_input_nodes:
         walk.freeze(walk.of(value), node, "its weight is computed, not a parameter")
@@ -121,10 +114,9 @@ def transposed_convolution(walk: Walk, node: fx.Node) -> Labels:
 
 def batch_norm(walk: Walk, node: fx.Node) -> Labels:
     """Per-channel parameters and statistics go with their channel (dimension 1)."""
-    value = node.args[0]
-    assert isinstance(value, fx.Node)
+    value = source(node)
     labels = walk.of(value)
-    parameters = [a for a in node.args[1:5] if isinstance(a, fx.Node) and walk.is_parameter(a)]
+    parameters = [a for a in node.args[1:5] if walk.is_parameter(a)]
     for label in labels:
         if label.shape[1] > 1:
             vector = along(walk.tie(label, [d for d in varies(label) if d != 1]), 1)
@@ -135,14 +127,13 @@ def batch_norm(walk: Walk, node: fx.Node) -> Labels:
 
 def layer_norm(walk: Walk, node: fx.Node) -> Labels:
     """Gain and bias go with their channel; the norm itself runs over channels, so the family is inexact."""
-    value = node.args[0]
-    assert isinstance(value, fx.Node)
+    value = source(node)
     labels = walk.of(value)
-    first = len(shape_of(value)) - len(node.args[1])  # type: ignore[arg-type]
+    first = len(shape_of(value)) - len(argument(node, 1, "normalized_shape", ()))
     over = tuple(label for label in labels if any(d >= first for d in varies(label)))
     walk.mark_inexact(over, node)
     for parameter in node.args[2:4]:
-        if not isinstance(parameter, fx.Node) or not walk.is_parameter(parameter):
+        if not walk.is_parameter(parameter):
             continue
         for own in walk.parameter_label(parameter, node):
             for label in over:

@@ -6,27 +6,50 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, fx
+from torch.fx.node import map_arg
 
 from joulecut.pruning.coupling.labels import Labels, narrowed, varies
 from joulecut.pruning.coupling.propagate import Rule, Walk, shape_of
-from joulecut.workload.trace import operation
+from joulecut.workload.trace import argument, operation, source
 
 __all__ = ["RULES", "SIZED"]
 
-SIZED: Final = frozenset("view reshape _unsafe_view expand unflatten".split())
+SIZED: Final = frozenset({"view", "reshape", "_unsafe_view", "expand", "unflatten"})
 """Movements whose sizes stand in the graph as constants and are rewritten after a cut."""
 
 _ONE_INPUT = (
-    "view reshape _unsafe_view permute transpose t flatten unflatten squeeze unsqueeze select slice narrow expand "
-    "split split_with_sizes chunk unbind movedim swapaxes numpy_T pixel_shuffle pixel_unshuffle channel_shuffle flip"
-).split()
-_MANY_INPUTS = "cat concat concatenate".split()
+    "view",
+    "reshape",
+    "_unsafe_view",
+    "permute",
+    "transpose",
+    "t",
+    "flatten",
+    "unflatten",
+    "squeeze",
+    "unsqueeze",
+    "select",
+    "slice",
+    "narrow",
+    "expand",
+    "split",
+    "split_with_sizes",
+    "chunk",
+    "unbind",
+    "movedim",
+    "swapaxes",
+    "numpy_T",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "channel_shuffle",
+    "flip",
+)
+_MANY_INPUTS = ("cat", "concat", "concatenate")
 
 
 def move(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
     """Run a movement of one tensor on each of its labels."""
-    value = node.args[0]
-    assert isinstance(value, fx.Node)
+    value = source(node)
     labels = walk.parameter_label(value, node) if walk.is_parameter(value) else walk.of(value)
     results = [_run(node, {value: label.expand(shape_of(value))}) for label in labels]
     if isinstance(node.meta["val"], (list, tuple)):
@@ -48,7 +71,9 @@ def concatenate(walk: Walk, node: fx.Node) -> Labels:
     out: list[Tensor] = []
     for i in range(families):
         env = {
-            value: (labels[i] if i < len(labels) else torch.zeros((), dtype=torch.long)).expand(shape_of(value))
+            value: (labels[i] if i < len(labels) else torch.zeros((), dtype=torch.long)).expand(
+                shape_of(value)
+            )
             for value, labels in zip(values, lists, strict=True)
         }
         out.append(_run(node, env))
@@ -57,17 +82,14 @@ def concatenate(walk: Walk, node: fx.Node) -> Labels:
 
 def piece(walk: Walk, node: fx.Node) -> Labels:
     """``getitem``: the labels of one result of a split."""
-    value, index = node.args
-    assert isinstance(value, fx.Node)
-    found = walk.labels.get(value.name, ())
-    if found and isinstance(index, int) and isinstance(found[index], tuple):
-        return found[index]
-    return ()
+    found = walk.labels.get(source(node).name, ())
+    item = found[argument(node, 1, "index", 0)] if found else ()
+    return item if isinstance(item, tuple) else ()
 
 
 def _checked(walk: Walk, node: fx.Node, label: Tensor) -> Tensor:
     """A size that the graph computes at run time cannot be rewritten: its channels stay."""
-    sizes = node.args[1] if operation(node) in SIZED and len(node.args) > 1 else ()
+    sizes = argument(node, 1, "size", ()) if operation(node) in SIZED else ()
     if isinstance(sizes, (list, tuple)):
         computed = [d for d, size in enumerate(sizes) if isinstance(size, fx.Node)]
         if any(d in varies(narrowed(label)) for d in computed):
@@ -77,9 +99,8 @@ def _checked(walk: Walk, node: fx.Node, label: Tensor) -> Tensor:
 
 def _run(node: fx.Node, env: dict[fx.Node, Tensor]) -> Any:
     """The node's own operation on labels; sizes computed in the graph take their concrete values."""
-    args, kwargs = fx.node.map_arg(
-        (node.args, dict(node.kwargs)), lambda n: env[n] if n in env else n.meta["val"]
-    )
+    arguments: Any = (node.args, dict(node.kwargs))
+    args, kwargs = map_arg(arguments, lambda n: env[n] if n in env else n.meta["val"])
     name = operation(node)
     if name in ("view", "_unsafe_view"):
         return args[0].reshape(args[1])

@@ -1,0 +1,239 @@
+"""The greedy search: at every step the removal with the least loss per joule, until the budget is met."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from joulecut.pruning.coupling.groups import Group
+from joulecut.pruning.elimination import Proposal, Statistics, gather, propose
+from joulecut.pruning.network import Network, Values
+from joulecut.pruning.pricing import Pricer
+from joulecut.pruning.records import Candidate
+from joulecut.pruning.refit import RefitSettings, Teacher, refit
+
+__all__ = ["Search", "SearchSettings", "Step", "chunk"]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """How the search looks for its next removal.
+
+    Attributes:
+        refit_every: removals between two sequential refits.
+        shortlist: candidates whose true loss is measured at each step.
+        gram_rows: rows of the Grams behind the proposals.
+        gradient_samples: samples behind the gradient covariance.
+        ridge: ridge of the proposals.
+        refit: settings of the refits on the way.
+        seed: for sampled labels.
+    """
+
+    refit_every: int = 2
+    shortlist: int = 8
+    gram_rows: int = 6_000
+    gradient_samples: int = 512
+    ridge: float = 1e-3
+    refit: RefitSettings = field(default_factory=lambda: RefitSettings(rows=6_000))
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One accepted removal: the network after it, and the candidates in the order of preference."""
+
+    network: Network
+    candidates: tuple[Candidate, ...]
+    reason: str
+    energy_j: float
+    loss: float
+    duration_s: float
+
+
+def chunk(width: int, step: int) -> int:
+    """Channels to remove so that the width left is a multiple of the step; 0 if none would be left.
+
+    >>> [chunk(w, 4) for w in (16, 10, 5, 4, 3)]
+    [4, 2, 1, 0, 0]
+    """
+    left = (width - 1) // step * step
+    return width - left if left > 0 else 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tried:
+    """A proposal whose true loss was measured."""
+
+    proposal: Proposal
+    network: Network
+    record: Candidate
+
+
+class Search:
+    """Greedy removal of channels.
+
+    Args:
+        teacher: the original's pre-activations on the calibration inputs.
+        labels: classes of the calibration inputs, or None: then the original's own predictions count.
+        reference: the original's logits on the calibration inputs.
+        pricer: joules by width.
+        step: the device's channel step.
+        settings: see ``SearchSettings``.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        labels: Tensor | None,
+        reference: Tensor,
+        pricer: Pricer,
+        step: int,
+        settings: SearchSettings,
+    ) -> None:
+        self.teacher = teacher
+        self.labels = labels
+        self.reference = reference.log_softmax(-1)
+        self.pricer = pricer
+        self.step = step
+        self.settings = settings
+
+    def loss(self, logits: Tensor) -> float:
+        """Cross-entropy with the labels, or the divergence from the original without labels."""
+        if self.labels is not None:
+            return float(torch.nn.functional.cross_entropy(logits, self.labels))
+        predicted = logits.log_softmax(-1)
+        return float(
+            torch.nn.functional.kl_div(predicted, self.reference, reduction="batchmean", log_target=True)
+        )
+
+    def steps(
+        self,
+        network: Network,
+        allowed_j: Callable[[Network], float],
+        banned: Callable[[str], bool],
+        taken: int = 0,
+    ) -> Iterator[Step]:
+        """Remove channels until the energy is allowed or nothing is left to remove.
+
+        Args:
+            network: where to start.
+            allowed_j: the energy that the budget allows a network.
+            banned: groups that must not be cut now, by name.
+            taken: steps taken before, for the rhythm of refits and the seeds.
+        """
+        count = taken
+        while True:
+            started = time.perf_counter()
+            widths = self._widths(network)
+            limit = allowed_j(network)
+            if self.pricer.total_j(widths) <= limit:
+                return
+            if count > taken and count % self.settings.refit_every == 0:
+                network = refit(network, self.teacher, self.settings.refit)
+            with torch.no_grad():
+                logits, values = network.run(self.teacher.inputs, keep=None)
+            statistics = self._statistics(network, values, count)
+            tried = self._tried(network, values, self.loss(logits), statistics, widths, banned)
+            if not tried:
+                return
+            ordered, reason = self._ordered(tried, self.pricer.total_j(widths), limit)
+            network = ordered[0].network
+            count += 1
+            energy_j = self.pricer.total_j(self._widths(network))
+            candidates = tuple(t.record for t in ordered)
+            yield Step(
+                network,
+                candidates,
+                reason,
+                energy_j,
+                self.loss(logits) + candidates[0].loss,
+                time.perf_counter() - started,
+            )
+
+    def _widths(self, network: Network) -> dict[str, int]:
+        return {name: len(kept) for name, kept in network.kept.items()}
+
+    def _statistics(self, network: Network, values: Values, count: int) -> Statistics:
+        settings = self.settings
+        samples = self.teacher.inputs[: settings.gradient_samples]
+        return gather(
+            network,
+            self.teacher.layers,
+            values,
+            samples,
+            rows=settings.gram_rows,
+            ridge=settings.ridge,
+            seed=settings.seed + count,
+        )
+
+    def _tried(
+        self,
+        network: Network,
+        values: Values,
+        loss: float,
+        statistics: Statistics,
+        widths: dict[str, int],
+        banned: Callable[[str], bool],
+    ) -> list[_Tried]:
+        """Propose in every group, then measure the true loss of the best few."""
+        proposals: list[tuple[float, float, Proposal]] = []
+        for group in network.coupling.groups():
+            channels = chunk(widths[group.name], self.step)
+            saving_j = self.pricer.saving_j(widths, group.name, channels) if channels else 0.0
+            if saving_j > 0 and not banned(group.name):
+                proposal = propose(network, group, self.teacher.layers, statistics, channels)
+                proposals.append((proposal.cost / saving_j, saving_j, proposal))
+        proposals.sort(key=lambda item: (item[0], item[2].group.name))
+        tried = []
+        for _, saving_j, proposal in proposals[: self.settings.shortlist]:
+            smaller = network.with_weights(proposal.weights).cut(proposal.group, proposal.channels)
+            rise = self.loss(self._rerun(network, values, smaller, proposal)) - loss
+            price = rise / saving_j if rise > 0 else rise * saving_j
+            record = Candidate(proposal.group.name, tuple(sorted(proposal.channels)), saving_j, rise, price)
+            tried.append(_Tried(proposal, smaller, record))
+        return tried
+
+    def _rerun(self, network: Network, values: Values, smaller: Network, proposal: Proposal) -> Tensor:
+        """Run a candidate, reusing every value that its cut leaves unchanged."""
+        module = network.coupling.module
+        readers = {part.node for part in proposal.group.slices if part.role == "reader"}
+        changed: set[str] = set()
+        unchanged = []
+        for node in module.graph.nodes:
+            if node.op == "output":
+                continue
+            inexact = (
+                proposal.group.inexact
+                and node.op == "call_function"
+                and _touches(network, node, proposal.group)
+            )
+            if node.name in readers or inexact or any(read.name in changed for read in node.all_input_nodes):
+                changed.add(node.name)
+            elif node.op != "get_attr":
+                unchanged.append(node)
+        known = network.sliced_values(values, smaller, unchanged)
+        with torch.no_grad():
+            return smaller.run(self.teacher.inputs, known=known)[0]
+
+    def _ordered(self, tried: list[_Tried], energy_j: float, limit: float) -> tuple[list[_Tried], str]:
+        """Candidates by price; the last step goes by loss among those that reach the budget."""
+        reaching = [t for t in tried if energy_j - t.record.saving_j <= limit]
+        if reaching:
+            first = sorted(reaching, key=lambda t: (t.record.loss, t.record.group))
+            rest = sorted(
+                (t for t in tried if t not in reaching), key=lambda t: (t.record.price, t.record.group)
+            )
+            return first + rest, "least loss among the removals that reach the budget"
+        return sorted(tried, key=lambda t: (t.record.price, t.record.group)), "least loss per joule"
+
+
+def _touches(network: Network, node: object, group: Group) -> bool:
+    from torch import fx
+
+    assert isinstance(node, fx.Node)
+    seen = network.coupling.cutter.all_classes(node)
+    return bool(torch.isin(seen, group.classes).any())

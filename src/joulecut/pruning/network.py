@@ -1,0 +1,192 @@
+"""A captured network that runs step by step over weights of its own, at the widths it currently has.
+
+The graph is never rebuilt during a search: a cut slices the weights, and the sizes that stand in the graph
+are recomputed for the channels that live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.fx.node import map_arg
+
+from joulecut.pruning.coupling.cut import retargeted
+from joulecut.pruning.coupling.engine import Coupling
+from joulecut.pruning.coupling.groups import Group, ParameterSlice
+
+__all__ = ["Network", "Values"]
+
+Values = dict[str, Any]
+"""Values of a run by node name."""
+
+BeforeStep = Callable[[fx.Node, Values], Mapping[str, Tensor]]
+"""Called before a node runs; the weights that it returns are used from then on."""
+
+AfterStep = Callable[[fx.Node, Any], None]
+"""Called with every value that a run computes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """A network at some widths.
+
+    Attributes:
+        coupling: groups and sizes of the full network.
+        weights: parameters and buffers by name, sliced to the living channels.
+        kept: living channels (original indices) by group; groups not named are whole.
+    """
+
+    coupling: Coupling
+    weights: Mapping[str, Tensor]
+    kept: Mapping[str, tuple[int, ...]]
+
+    @staticmethod
+    def whole(coupling: Coupling) -> Network:
+        """The network before any cut, over copies of its weights."""
+        module = coupling.module
+        tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+        for node in module.graph.nodes:
+            if node.op == "get_attr" and node.target not in tensors:
+                tensors[str(node.target)] = node.meta["val"]
+        weights = {name: _fast_layout(tensor.detach().clone()) for name, tensor in tensors.items()}
+        return Network(
+            coupling, weights, {group.name: tuple(range(group.size)) for group in coupling.groups()}
+        )
+
+    @property
+    def alive(self) -> Tensor:
+        """Living classes, bool by class."""
+        return self.coupling.alive(self.kept)
+
+    def width(self, group: Group) -> int:
+        """How many channels of a group live."""
+        return len(self.kept[group.name])
+
+    def positions(self, part: ParameterSlice, group: Group) -> Tensor:
+        """Where the living channels of a group sit in a sliced parameter: int64 [width, k]."""
+        shape = self._full_shape(part.parameter)
+        mask = self.coupling.cutter.parameter_masks(part.parameter, shape, self.alive)[part.dim]
+        moved = mask.cumsum(0) - 1
+        return moved[part.positions[torch.tensor(self.kept[group.name])]]
+
+    def _full_shape(self, name: str) -> tuple[int, ...]:
+        module = self.coupling.module
+        *path, leaf = name.split(".")
+        return tuple(getattr(module.get_submodule(".".join(path)), leaf).shape)
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> Network:
+        """The same widths, some weights replaced."""
+        return Network(self.coupling, {**self.weights, **weights}, self.kept)
+
+    def cut(self, group: Group, channels: Sequence[int]) -> Network:
+        """Without some channels (original indices) of a group."""
+        gone = set(channels)
+        kept = {**self.kept, group.name: tuple(c for c in self.kept[group.name] if c not in gone)}
+        before, after = self.alive, self.coupling.alive(kept)
+        weights = dict(self.weights)
+        for name in {part.parameter for part in group.slices}:
+            shape = self._full_shape(name)
+            old = self.coupling.cutter.parameter_masks(name, shape, before)
+            new = self.coupling.cutter.parameter_masks(name, shape, after)
+            weights[name] = _fast_layout(_sliced(weights[name], old, new))
+        return Network(self.coupling, weights, kept)
+
+    def run(
+        self,
+        inputs: Tensor,
+        *,
+        keep: frozenset[str] | None = frozenset(),
+        before: BeforeStep | None = None,
+        after: AfterStep | None = None,
+        known: Values | None = None,
+    ) -> tuple[Tensor, Values]:
+        """Run the network.
+
+        Args:
+            inputs: a batch for the network's (only) input.
+            keep: names of nodes whose values are returned; None keeps all.
+            before: a hook that may replace weights on the way.
+            after: a hook that sees every value.
+            known: values that need not be computed.
+
+        Returns:
+            The first output, and the kept values.
+        """
+        alive = self.alive
+        values: Values = dict(known or {})
+        last = _last_reader(self.coupling.module)
+        attributes = {str(n.target): n.name for n in self.coupling.module.graph.nodes if n.op == "get_attr"}
+        for node in self.coupling.module.graph.nodes:
+            if node.op == "output":
+                out = node.args[0]
+                first = out[0] if isinstance(out, (tuple, list)) else out
+                return values[first.name], {k: v for k, v in values.items() if keep is None or k in keep}
+            if node.name not in values:
+                if before is not None and node.op == "call_function":
+                    values.update({attributes[name]: tensor for name, tensor in before(node, values).items()})
+                values[node.name] = self._step(node, values, inputs, alive)
+                if after is not None:
+                    after(node, values[node.name])
+            if keep is not None:
+                for read in node.all_input_nodes:
+                    if last[read.name] is node and read.name not in keep:
+                        values.pop(read.name, None)
+        raise AssertionError("unreachable: every graph has an output")
+
+    def _step(self, node: fx.Node, values: Values, inputs: Tensor, alive: Tensor) -> Any:
+        if node.op == "placeholder":
+            return _fast_layout(inputs)
+        if node.op == "get_attr":
+            return self.weights[str(node.target)]
+        target, arguments, kwargs = retargeted(node, self.coupling.cutter.arguments(node, alive))
+        args, keywords = map_arg((arguments, kwargs), lambda n: values[n.name])
+        return target(*args, **keywords)
+
+    def sliced_values(self, values: Values, smaller: Network, names: Sequence[fx.Node]) -> Values:
+        """Values of this network at the widths of a smaller one, for nodes that the cut leaves unchanged."""
+        before, after = self.alive, smaller.alive
+        cutter = self.coupling.cutter
+        out: Values = {}
+        for node in names:
+            value = values[node.name]
+            if isinstance(value, Tensor):
+                out[node.name] = _sliced(
+                    value, cutter.value_masks(node, before), cutter.value_masks(node, after)
+                )
+            elif isinstance(value, (tuple, list)):
+                pairs = zip(value, cutter.pieces(node, before), cutter.pieces(node, after), strict=True)
+                out[node.name] = [_sliced(v, old, new) for v, old, new in pairs]
+            else:
+                out[node.name] = value
+        return out
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The first output, without gradients."""
+        with torch.no_grad():
+            return self.run(inputs)[0]
+
+
+def _fast_layout(tensor: Tensor) -> Tensor:
+    """Channels last for images: torch's depthwise convolution is several times slower without it on a CPU."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+def _sliced(value: Tensor, old: Sequence[Tensor], new: Sequence[Tensor]) -> Tensor:
+    """A tensor cut from the indices in ``old`` to those in ``new`` (masks over the full extent)."""
+    for d, (was, now) in enumerate(zip(old, new, strict=True)):
+        stays = now[was]
+        if value.shape[d] == len(stays) and not bool(stays.all()):
+            value = value.index_select(d, torch.nonzero(stays).flatten())
+    return value
+
+
+def _last_reader(module: fx.GraphModule) -> dict[str, fx.Node]:
+    last: dict[str, fx.Node] = {}
+    for node in module.graph.nodes:
+        for read in node.all_input_nodes:
+            last[read.name] = node
+    return last
