@@ -217,7 +217,7 @@ def wilson_interval(correct: int, total: int, *, confidence: float = 0.9) -> tup
 
     >>> low, high = wilson_interval(90, 100)
     >>> round(low, 3), round(high, 3)
-    (0.839, 0.939)
+    (0.84, 0.939)
     """
     if total < 1 or not 0 <= correct <= total or not 0 < confidence < 1:
         raise UsageError(f"no interval for {correct} of {total} at confidence {confidence}.")
