@@ -90,6 +90,7 @@ def errors(ratios: list[float]) -> dict[str, float]:
     """Spread of |ratio - 1|, and how often it passes 1 and 2 %."""
     off = np.abs(np.array(ratios) - 1)
     return {
+        "bias": float(np.mean(ratios)) - 1,
         "p50": float(np.median(off)),
         "p95": float(np.quantile(off, 0.95)),
         "max": float(off.max()),

@@ -131,7 +131,9 @@ def _block(network: Runnable, seconds: float) -> list[float]:
 def measure_round(
     networks: Sequence[Runnable], seconds: float, *, clock: Callable[[], int], prime: bool
 ) -> Round:
-    """Time the first network alone, or in quads a b b a with each of the others in turn.
+    """Time the first network alone, or in quads with each of the others in turn: a b b a, then b a a b.
+
+    Who begins changes, as the first call of a quad comes after this loop's own work.
 
     Args:
         networks: loaded and warmed up; at least one.
@@ -159,7 +161,11 @@ def measure_round(
             if not others:
                 alone.append(timed(first))
             for other, taken in zip(others, quads, strict=True):
-                taken.append((timed(first), timed(other), timed(other), timed(first)))
+                if len(taken) % 2:
+                    b1, a1, a2, b2 = timed(other), timed(first), timed(first), timed(other)
+                else:
+                    a1, b1, b2, a2 = timed(first), timed(other), timed(other), timed(first)
+                taken.append((a1, b1, b2, a2))
             if time.perf_counter() >= end:
                 break
     return _round(alone, quads)

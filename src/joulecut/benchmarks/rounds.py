@@ -84,7 +84,9 @@ class Run:
     def add_round(self) -> None:
         """Load every file afresh, warm up, and time for a while."""
         cap = min(_WARM_UP_CAP_S, _WARM_UP_SHARE * self.max_seconds / (MIN_SESSIONS * len(self.files)))
-        sessions = [open_session(file, self.settings) for file in self.files]
+        order = range(len(self.files))[:: -1 if len(self.rounds) % 2 else 1]  # first in memory by turns
+        opened = {index: open_session(self.files[index], self.settings) for index in order}
+        sessions = [opened[index] for index in range(len(self.files))]
         warm_ups = [warm_up(session, cap) for session in sessions]
         self.warm_ups.append(warm_ups)
         seconds = min(self._wanted_s(warm_ups), self._left_s())

@@ -56,17 +56,15 @@ def test_warm_up_ends_at_its_cap() -> None:
     assert result.seconds < 0.5
 
 
-@pytest.mark.parametrize(
-    ("prime", "quad"), [(False, ["a", "b", "b", "a"]), (True, ["a", "a", "b", "b", "b", "b", "a", "a"])]
-)
-def test_round_goes_in_quads(prime: bool, quad: list[str]) -> None:
+@pytest.mark.parametrize(("prime", "quads"), [(False, "abbabaab"), (True, "aabbbbaabbaaaabb")])
+def test_round_goes_in_quads_that_each_begins_by_turns(prime: bool, quads: str) -> None:
     log: list[str] = []
     a, b = Busy("a", constant(1e-5), log), Busy("b", constant(1e-5), log)
     taken = measure_round([a, b], 0.005, clock=time.thread_time_ns, prime=prime)
-    assert log == quad * (len(log) // len(quad))
-    quads = len(log) // len(quad)
-    assert [len(w) for w in taken.wall_s] == [2 * quads, 2 * quads]
-    assert [len(logs) for logs in (*taken.wall_logs, *taken.cpu_logs)] == [quads, quads]
+    count = len(log) * 2 // len(quads)
+    assert "".join(log) == (quads * count)[: len(log)]
+    assert [len(w) for w in taken.wall_s] == [2 * count, 2 * count]
+    assert [len(logs) for logs in (*taken.wall_logs, *taken.cpu_logs)] == [count, count]
 
 
 def test_round_compares_every_network_with_the_first() -> None:
