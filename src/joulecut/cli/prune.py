@@ -78,4 +78,4 @@ def run(args: argparse.Namespace, out: Output) -> int:
         result.save(Path(args.output))
     out.note(f"saved the result in {args.output}")
     out.show(result.record, print_prune)
-    return exit_code(result.record, out)
+    return exit_code(result.record, out, result.comparison)
