@@ -10,7 +10,8 @@ from joulecut.workload.operation import Operation, Value
 
 __all__ = ["input_axis", "result_axis"]
 
-_LAST = frozenset({"linear", "layer_norm", "rms_norm", "embedding", "lstm", "gru", "rnn_tanh", "rnn_relu"})
+_LAST = frozenset({"linear", "embedding", "lstm", "gru", "rnn_tanh", "rnn_relu"})
+_LAST_IF_UNKNOWN = frozenset({"layer_norm", "rms_norm"})
 
 
 def input_axis(shape: tuple[int, ...]) -> int | None:
@@ -31,6 +32,8 @@ def result_axis(call: Operation, axis: int | None, read: Value) -> int | None:
     if call.op.startswith("conv"):
         return dims - len(call.operand("weight").value.shape) + 1
     if call.op in _LAST or (call.op in ("matmul", "mm", "addmm") and call.operands[-1].constant):
+        return dims - 1
+    if axis is None and call.op in _LAST_IF_UNKNOWN:
         return dims - 1
     if axis is None or call.op in ("bmm", "matmul", "baddbmm", "einsum", "scaled_dot_product_attention"):
         return None

@@ -11,7 +11,8 @@ Kind = Literal["dense", "depthwise", "elementwise", "data_movement"]
 
 DTYPE_BITS: Final[dict[str, int]] = {
     "float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "int64": 64, "int32": 32, "int16": 16,
-    "int8": 8, "uint8": 8, "int4": 4, "bool": 8,
+    "int8": 8, "uint8": 8, "int4": 4, "bool": 8, "uint4": 4, "uint16": 16, "uint32": 32, "uint64": 64,
+    "float8_e4m3fn": 8, "float8_e5m2": 8, "complex64": 64,
 }  # fmt: skip
 
 

@@ -12,7 +12,8 @@ __all__ = ["Paths"]
 class Paths:
     """Gives each operation the path of its layer; calls of one layer get one path.
 
-    - An operation whose weight is a parameter of its module (or of one inside) is that module: ``b1.conv``.
+    - An operation with a weight is the module that owns the weight: ``b1.conv``. (Exporters fold batch norm
+      into convolutions and say that it is the norm's; they store equal norm weights once.)
     - The first operation of one of torch's own modules is that module: ``pool``.
     - Any other one is its caller's path and its own name: ``b1.add``, then ``b1.add_1``.
     """
@@ -52,8 +53,10 @@ def _stored(call: Operation) -> tuple[Operand, ...]:
 
 
 def _owner(call: Operation) -> str:
-    """The module that owns the operation's weight, if it is the calling one or lies inside it; else ""."""
+    """The module that owns the operation's weight; a vector's only if it is the caller or inside it."""
     stored = _stored(call)
-    owner = stored[0].source.rpartition(".")[0] if stored else ""
+    if not stored:
+        return ""
+    owner = stored[0].source.rpartition(".")[0]
     inside = owner == call.module or owner.startswith(f"{call.module}." if call.module else "")
-    return owner if inside else ""
+    return owner if inside or len(stored[0].value.shape) > 1 else ""

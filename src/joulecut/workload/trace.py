@@ -21,7 +21,18 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from joulecut.errors import TraceError, UsageError
 from joulecut.workload.quiet import quiet_torch
 
-__all__ = ["Traced", "capture", "evaluating", "module_path", "operation", "rebatched", "source_line", "trace"]
+__all__ = [
+    "Traced",
+    "argument",
+    "capture",
+    "evaluating",
+    "module_path",
+    "operation",
+    "rebatched",
+    "source",
+    "source_line",
+    "trace",
+]
 
 _EXPORT_ERRORS: Final = (
     RuntimeError,
@@ -111,8 +122,9 @@ def rebatched(traced: Traced, batch: int) -> Traced:
             f"{traced.name} runs for batches of {traced.batch} only.", hint=f"Trace it with {batch} samples."
         )
     example = tuple(t[:1].expand(batch, *t.shape[1:]) if t.ndim else t for t in traced.inputs)
-    module = fx.GraphModule(traced.module, copy.deepcopy(traced.module.graph), traced.name)
-    _propagate(module, example)
+    with quiet_torch():
+        module = fx.GraphModule(traced.module, copy.deepcopy(traced.module.graph), traced.name)
+        _propagate(module, example)
     return Traced(traced.name, module, example, dynamic_batch=True)
 
 
@@ -254,6 +266,18 @@ def operation(node: fx.Node) -> str:
     if schema is not None:
         return str(schema.name).split("::")[-1]
     return getattr(node.target, "__name__", str(node.target))
+
+
+def argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
+    """An argument of a node, given by position or by name."""
+    return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
+
+
+def source(node: fx.Node) -> fx.Node:
+    """The value that a node reads first."""
+    first = node.args[0]
+    assert isinstance(first, fx.Node)
+    return first
 
 
 def module_path(node: fx.Node) -> str:
