@@ -19,6 +19,7 @@ from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 from joulecut.errors import ModelError, UsageError
 from joulecut.workload.assemble import Network, assemble, merged, uncounted
 from joulecut.workload.layer import Uncounted, Workload
+from joulecut.workload.naming import is_leaf
 from joulecut.workload.onnx_ops import roles, settings, translate, weight_value
 from joulecut.workload.operation import Operand, Operation, Value
 
@@ -229,7 +230,7 @@ def _module(node: NodeProto) -> tuple[str, bool]:
     if _SCOPES in properties and _CLASSES in properties:
         scopes, classes = _names(properties[_SCOPES]), _names(properties[_CLASSES])
         if len(scopes) > 1 and len(classes) > 1:
-            return scopes[-2], classes[-2].startswith("torch.nn.")
+            return scopes[-2], is_leaf(classes[-2])
         return "", False
     parts = [part for part in re.split(r"[/\s]+", node.name) if part]
     if len(parts) > 1 and re.fullmatch(rf"{re.escape(node.op_type)}(_\d+)?", parts[-1]):

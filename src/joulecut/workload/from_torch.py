@@ -12,6 +12,7 @@ from torch import fx
 from joulecut.errors import UsageError
 from joulecut.workload.assemble import Network, assemble, merged, uncounted
 from joulecut.workload.layer import LayerWork, Workload
+from joulecut.workload.naming import is_leaf
 from joulecut.workload.operation import Operand, Operation, Value
 from joulecut.workload.trace import Traced, operation, rebatched, trace
 
@@ -178,7 +179,7 @@ def _operation(node: fx.Node, constant: dict[fx.Node, str], live: set[fx.Node]) 
         results=_results(node, live),
         settings=settings | ({"order": order} if order else {}),
         module=str(module),
-        leaf=bool(module) and str(kind).startswith("torch.nn."),
+        leaf=bool(module) and is_leaf(str(kind)),
         call=str(key),
     )
 

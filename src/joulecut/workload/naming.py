@@ -6,7 +6,16 @@ from itertools import chain, count
 
 from joulecut.workload.operation import Operand, Operation
 
-__all__ = ["Paths"]
+__all__ = ["Paths", "is_leaf"]
+
+
+def is_leaf(kind: str) -> bool:
+    """Whether a module class is one of torch's own layers, whose first operation goes by the module's name.
+
+    >>> is_leaf("torch.nn.modules.pooling.MaxPool2d"), is_leaf("torch.nn.modules.transformer.Transformer")
+    (True, False)
+    """
+    return kind.startswith("torch.nn.") and not kind.startswith("torch.nn.modules.transformer.")
 
 
 class Paths:

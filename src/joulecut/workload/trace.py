@@ -141,7 +141,8 @@ def capture(
         TraceError: as ``trace``.
     """
     _check_devices(model, inputs)
-    with quiet_torch(), evaluating(model):
+    # Without gradients, so that a `with torch.no_grad()` of the author's is no block of its own in the graph.
+    with quiet_torch(), evaluating(model), torch.no_grad():
         return _export(model, inputs)
 
 

@@ -248,6 +248,31 @@ def test_channels_of_transformer_layers_are_last() -> None:
     assert (work["norm"].in_channels, work["add"].in_channels, work["add"].out_channels) == (6, 6, 6)
 
 
+def test_composite_layers_of_torch_name_their_parts() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    work = workload(nn.Sequential(layer), torch.zeros(2, 5, 8))
+    assert [p for p in paths(work) if not p.startswith("0.self_attn")] == [
+        *("0.add", "0.norm1", "0.linear1", "0.linear2", "0.add_1", "0.norm2"),
+    ]  # fmt: skip
+
+
+def test_parts_without_gradients_are_counted() -> None:
+    class Frozen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                y: Tensor = self.conv(x)
+            return y
+
+    traced = trace(Frozen(), IMAGE)
+    assert workload(traced).macs == 4 * 36 * 27
+    traced.module(IMAGE + 1).sum().backward()
+    assert traced.module.get_parameter("conv.weight").grad is not None
+
+
 def test_half_gates_are_not_taken_for_activations() -> None:
     class Glu(nn.Module):
         def __init__(self) -> None:
