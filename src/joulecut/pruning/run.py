@@ -26,8 +26,9 @@ from joulecut.workload.trace import Traced
 
 __all__ = ["Judge", "Progress", "Pruned", "Samples", "prune_channels"]
 
-Judge = Callable[[Callable[[Tensor], Tensor]], float]
-"""Validation accuracy (0 to 1) of anything that maps a batch of inputs to logits."""
+Judge = Callable[[Callable[[Tensor], Tensor], bool], float]
+"""Validation accuracy (0 to 1) of anything that maps a batch of inputs to logits; a quick answer, from a part
+of the samples, is enough where the second argument is true."""
 
 Progress = Callable[[str, int, int], None]
 """``progress(stage, done, total)``."""
@@ -100,7 +101,7 @@ class _Run:
     def note(self, stage: str, network: Callable[[Tensor], Tensor]) -> None:
         """Book the validation accuracy of a stage."""
         if self.judge is not None:
-            self.rows.append((stage, self.judge(network)))
+            self.rows.append((stage, self.judge(network, False)))
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -146,7 +147,8 @@ def prune_channels(
     searched = _search(run)
     final = _finish(run, searched)
     module = _unfolded(run, final, traced)
-    run.note("pruned", lambda inputs: module(inputs))
+    run.note("pruned", module)
+    _check_accuracy(run, final)
     return Pruned(
         module=module,
         kept=dict(final.kept),
@@ -246,11 +248,11 @@ def _search(run: _Run) -> Network:
     while True:
         rejected = False
         for step in search.steps(network, allowed, run.banned.__contains__, len(run.steps)):
-            accuracy = run.judge(step.network) if run.judge is not None else None
+            accuracy = run.judge(step.network, True) if run.judge is not None else None
             floor = run.budget.min_accuracy
             if floor is not None and accuracy is not None and accuracy < floor:
                 improved = refit(step.network, teacher, run.settings.refit)
-                accuracy = run.judge(improved) if run.judge is not None else accuracy
+                accuracy = run.judge(improved, True) if run.judge is not None else accuracy
                 if accuracy < floor:
                     run.banned.add(step.candidates[0].group)
                     rejected = True
@@ -270,6 +272,13 @@ def _sample_count(run: _Run) -> int:
     values = [n.meta.get("val") for n in run.folded.coupling.module.graph.nodes if n.op == "call_function"]
     per_sample = sum(value.numel() * 4 for value in values if isinstance(value, Tensor))
     return max(_SMALLEST_CALIBRATION, min(_SEARCH_SAMPLES, _CACHE_BYTES // max(per_sample, 1)))
+
+
+def _check_accuracy(run: _Run, network: Network) -> None:
+    """The guard on all validation samples: the search asked only some of them."""
+    floor = run.budget.min_accuracy
+    if floor is not None and run.rows[-1][1] < floor:
+        raise _stuck(run, network)
 
 
 def _final_samples(run: _Run) -> Samples:
@@ -300,16 +309,13 @@ def _book(run: _Run, step: Step, before: Estimate, accuracy: float | None) -> No
 
 def _stuck(run: _Run, network: Network) -> BudgetUnreachable:
     total = run.pricer.total(_widths(network))
-    kept = (
-        f"without falling below {run.budget.min_accuracy:.1%} accuracy"
-        if run.budget.min_accuracy
-        else "at all"
-    )
+    floor = run.budget.min_accuracy
+    without = f" without falling below {floor:.1%} validation accuracy" if floor is not None else ""
     return BudgetUnreachable(
-        f"a budget of {run.budget} cannot be met on {run.device.name} {kept}: the best point found takes {total}, "
-        f"{total.value / run.before.value:.1%} of the original.",
+        f"a budget of {run.budget} cannot be met on {run.device.name}{without}: "
+        f"the best point found takes {total}, {total.value / run.before.value:.1%} of the original.",
         best=total,
-        hint="Lower --min-accuracy, raise the budget, or fine-tune the result of a larger budget and prune again.",
+        hint="Allow a lower accuracy or a larger budget.",
     )
 
 
@@ -326,7 +332,7 @@ def _finish(run: _Run, network: Network) -> Network:
         variants["refit, moments matched"] = matched_moments(plain, samples.inputs, run.pairs, original)
     if run.judge is None:
         return plain
-    scores = {name: run.judge(variant) for name, variant in variants.items()}
+    scores = {name: run.judge(variant, False) for name, variant in variants.items()}
     run.rows.extend(scores.items())
     return variants[max(scores, key=lambda name: scores[name])]
 

@@ -14,9 +14,11 @@ __all__ = ["RECORDS", "record_type", "schema_path"]
 RECORDS: Final[dict[str, str]] = {
     "comparison": "joulecut.benchmarks.records:Comparison",
     "device_description": "joulecut.hw_models.catalogue:DeviceDescription",
+    "energy_comparison": "joulecut.hw_models.comparing:EnergyComparison",
     "energy_profile": "joulecut.hw_models.profile:EnergyProfile",
     "explanation": "joulecut.hw_models.explaining:Explanation",
     "prune_record": "joulecut.pruning.records:PruneRecord",
+    "recipe": "joulecut.pruning.recipe:Recipe",
 }
 """Every record with a schema, by the name that is in the ``schema`` key of its file."""
 

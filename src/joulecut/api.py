@@ -1,0 +1,252 @@
+"""Every function that ``import joulecut`` offers: each wires the parts below, with no logic of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from joulecut.codec import from_json, split_schema, to_json, write_text
+from joulecut.errors import SchemaError, UsageError
+from joulecut.jobs.profiling import profile
+from joulecut.schemas import RECORDS, record_type
+
+if TYPE_CHECKING:
+    from joulecut.benchmarks.records import Comparison
+    from joulecut.hw_models.catalogue import DeviceDescription
+    from joulecut.hw_models.comparing import EnergyComparison
+    from joulecut.hw_models.explaining import Explanation
+    from joulecut.hw_models.profile import EnergyProfile
+    from joulecut.hw_models.spec import DeviceSpec
+    from joulecut.jobs.demo import DemoResult
+    from joulecut.jobs.pruning import PruneResult
+    from joulecut.pruning.records import Budget
+
+__all__ = [
+    "PruneResult",
+    "benchmark",
+    "compare",
+    "demo",
+    "device",
+    "devices",
+    "explain",
+    "load",
+    "profile",
+    "prune",
+    "report",
+    "save",
+]
+
+Progress = Callable[[str, int, int], None]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name == "PruneResult":  # needs torch, which listing devices does not
+            return import_module("joulecut.jobs.pruning").PruneResult
+        raise AttributeError(f"module 'joulecut.api' has no attribute {name!r}")
+
+
+def prune(
+    model: Any,
+    example: Any = None,
+    *,
+    budget: str | Budget,
+    device: str | DeviceSpec,
+    data: Any,
+    min_accuracy: float | None = None,
+    confidence: float = 0.9,
+    finetune_epochs: int = 0,
+    seed: int = 0,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> PruneResult:
+    """Cut a network to a budget in joules (see ``joulecut.jobs.pruning.prune``).
+
+    Raises:
+        MissingExtra: torch is not installed.
+        UsageError: bad input.
+        BudgetUnreachable: with the best point found.
+        ModelError: the network cannot be captured or exported.
+    """
+    _need_torch("pruning")
+    from joulecut.jobs import pruning
+
+    return pruning.prune(
+        model,
+        example,
+        budget=budget,
+        device=device,
+        data=data,
+        min_accuracy=min_accuracy,
+        confidence=confidence,
+        finetune_epochs=finetune_epochs,
+        seed=seed,
+        force=force,
+        progress=progress,
+    )
+
+
+def demo(
+    out_dir: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    finetune_epochs: int = 0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> DemoResult:
+    """Run the whole job on bundled data, or on Fashion-MNIST (see ``joulecut.jobs.demo.demo``)."""
+    _need_torch("the demo")
+    from joulecut.jobs import demo as job
+
+    return job.demo(out_dir, data_dir=data_dir, finetune_epochs=finetune_epochs, seed=seed, progress=progress)
+
+
+def benchmark(
+    *paths: str | Path,
+    margin: float = 0.02,
+    threads: int = 1,
+    max_seconds: float = 30.0,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Time .onnx files in onnxruntime and compare each with the first, call by call.
+
+    Args:
+        paths: one .onnx file or more.
+        margin: relative difference that is too small to matter.
+        threads: threads within an operation.
+        max_seconds: time for everything.
+        progress: ``progress(stage, done, total)``.
+
+    Raises:
+        UsageError: a missing file or a setting out of range.
+        ModelError: a file that onnxruntime cannot run.
+        NothingMeasured: too few calls in the time.
+    """
+    from joulecut.benchmarks import compare as bench
+
+    def shown(share: float) -> None:
+        if progress is not None:
+            progress("benchmarking in onnxruntime", round(100 * share), 100)
+
+    return bench.benchmark(paths, margin=margin, threads=threads, max_seconds=max_seconds, progress=shown)
+
+
+def compare(
+    a: EnergyProfile | str | Path, b: EnergyProfile | str | Path, *, margin: float = 0.02
+) -> EnergyComparison:
+    """The energy of profile b as a ratio of that of profile a, with its interval and a verdict.
+
+    Raises:
+        UsageError: other files than profiles, or profiles whose joules cannot be compared.
+    """
+    from joulecut.hw_models.comparing import compare as compare_profiles
+
+    return compare_profiles(_profile(a), _profile(b), margin=margin)
+
+
+def explain(subject: EnergyProfile | str | Path, layer: str | None = None) -> Explanation:
+    """Where the joules of a layer (or of the whole network) come from, coefficient by coefficient.
+
+    Raises:
+        UsageError: no profile, or no such layer (with close names).
+    """
+    from joulecut.hw_models.explaining import explain as explain_profile
+
+    return explain_profile(_profile(subject), layer or "")
+
+
+def device(name: str) -> DeviceSpec:
+    """A device by name, by file, or ``"auto"``.
+
+    Raises:
+        UnknownDevice: with close names.
+        DeviceFileError: a file that breaks the schema, with the path of the key.
+    """
+    from joulecut.hw_models.catalogue import device as find
+
+    return find(name)
+
+
+def devices() -> tuple[DeviceDescription, ...]:
+    """Every bundled device, described."""
+    from joulecut.hw_models.catalogue import all_devices, describe
+
+    return tuple(describe(spec) for spec in all_devices())
+
+
+def save(record: object, path: str | Path) -> None:
+    """Save a record as JSON, or a ``PruneResult`` as a folder; whole or not at all.
+
+    Raises:
+        OutputError: the path cannot be written.
+    """
+    saver = getattr(record, "save", None)
+    if callable(saver):
+        saver(path)
+    else:
+        write_text(Path(path), to_json(record))
+
+
+def load(path: str | Path) -> Any:
+    """Load a saved record, or the record of a result folder.
+
+    Raises:
+        UsageError: no such file.
+        SchemaError: not a record, damaged, or written by a newer joulecut.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / "result.json"
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror or error}.") from error
+    try:
+        name, _ = split_schema(json.loads(text))
+    except ValueError as error:
+        raise SchemaError(f"{file} is not JSON: {error}.") from error
+    if name not in RECORDS:
+        raise SchemaError(f"{file} holds no record of joulecut.", hint="Give a file that joulecut saved.")
+    return from_json(text, record_type(name), where=str(file))
+
+
+def report(record: Any, html_path: str | Path) -> None:
+    """Write the HTML page of a record, or of a saved file or folder.
+
+    Raises:
+        UsageError: there is no page for such a record.
+        OutputError: the page cannot be written.
+    """
+    from joulecut.benchmarks.records import Comparison
+    from joulecut.hw_models.profile import EnergyProfile
+    from joulecut.pruning.records import PruneRecord
+    from joulecut.reports.html import render
+
+    found = load(record) if isinstance(record, (str, Path)) else getattr(record, "record", record)
+    if not isinstance(found, (Comparison, EnergyProfile, PruneRecord)):
+        raise UsageError(f"there is no page for a {type(found).__name__}.")
+    write_text(Path(html_path), render(found))
+
+
+def _profile(subject: EnergyProfile | str | Path) -> EnergyProfile:
+    from joulecut.hw_models.profile import EnergyProfile
+    from joulecut.pruning.records import PruneRecord
+
+    found = load(subject) if isinstance(subject, (str, Path)) else subject
+    if isinstance(found, PruneRecord):
+        return found.after
+    if not isinstance(found, EnergyProfile):
+        raise UsageError(f"{subject} is no profile.", hint="Give a file that `joulecut profile -o` saved.")
+    return found
+
+
+def _need_torch(purpose: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        from joulecut.errors import MissingExtra
+
+        raise MissingExtra("torch", "torch", purpose)

@@ -1,0 +1,1 @@
+"""Whole jobs, wired from the parts: profile, prune, demo."""

@@ -1,0 +1,142 @@
+"""The demo: the whole job on real data, in seconds on bundled digits or in minutes on Fashion-MNIST."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from joulecut.benchmarks.data.records import Splits
+from joulecut.benchmarks.data.source import load_data
+from joulecut.benchmarks.networks.digits_cnn import trained_digits_cnn
+from joulecut.benchmarks.networks.dscnn import ds_cnn_fashion_mnist
+from joulecut.benchmarks.networks.resnet8 import resnet8_fashion_mnist
+from joulecut.benchmarks.records import Comparison
+from joulecut.benchmarks.training import Augment, build, train
+from joulecut.codec import write_bytes, write_text
+from joulecut.errors import UsageError
+from joulecut.jobs.pruning import PruneResult, prune
+from joulecut.pruning.records import PruneRecord
+from joulecut.pruning.run import Progress, silent
+
+__all__ = ["DemoResult", "demo"]
+
+DEVICE: Final = "reference/edge/float32"
+REAL_DEVICE: Final = "nucleo-l4r5zi/x-cube-ai/int8"
+_EPOCHS: Final = 10
+_LR: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DemoResult:
+    """What the demo made, one entry per network."""
+
+    records: tuple[PruneRecord, ...]
+    comparisons: tuple[Comparison, ...]
+    folders: tuple[Path, ...]
+
+
+def demo(
+    out_dir: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    finetune_epochs: int = 0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> DemoResult:
+    """Run the whole job and leave a result folder per network.
+
+    Without ``data_dir``: the bundled digits network, to 50 % of its energy. With Fashion-MNIST in IDX
+    files: a ResNet-8 to 50 % and a DS-CNN to 60 %, which are trained first (their weights are kept in the
+    folder and used again by a second run).
+
+    Raises:
+        UsageError: the data cannot be read or have another shape.
+        OutputError: the folder cannot be written.
+    """
+    folder, report = Path(out_dir), progress or silent
+    if data_dir is None:
+        result = prune(
+            trained_digits_cnn(),
+            budget="50%",
+            device=DEVICE,
+            data=load_data("digits"),
+            finetune_epochs=finetune_epochs,
+            seed=seed,
+            progress=report,
+            also=(REAL_DEVICE,),
+        )
+        result.save(folder)
+        return _demo_result([(result, folder)])
+    splits = load_data(str(data_dir))
+    if splits.train is None or tuple(splits.train.inputs.shape[1:]) != (1, 28, 28):
+        raise UsageError(
+            f"{data_dir} does not hold images of 28x28 pixels.", hint="Give the folder of Fashion-MNIST."
+        )
+    done = []
+    for name, factory, budget in (
+        ("resnet8", resnet8_fashion_mnist, "50%"),
+        ("dscnn", ds_cnn_fashion_mnist, "60%"),
+    ):
+        network, seconds = _trained(name, factory, splits, folder, seed, report)
+        result = prune(
+            network,
+            budget=budget,
+            device=DEVICE,
+            data=splits,
+            finetune_epochs=finetune_epochs,
+            seed=seed,
+            progress=lambda stage, at, total, name=name: report(f"{name}: {stage}", at, total),  # type: ignore[misc]
+            also=(REAL_DEVICE,),
+            trained_s=seconds,
+        )
+        result.save(folder / name)
+        done.append((result, folder / name))
+    return _demo_result(done)
+
+
+def _demo_result(done: list[tuple[PruneResult, Path]]) -> DemoResult:
+    return DemoResult(
+        records=tuple(result.record for result, _ in done),
+        comparisons=tuple(result.comparison for result, _ in done),
+        folders=tuple(folder for _, folder in done),
+    )
+
+
+def _trained(
+    name: str,
+    factory: Callable[[], torch.nn.Module],
+    splits: Splits,
+    folder: Path,
+    seed: int,
+    progress: Progress,
+) -> tuple[torch.nn.Module, float]:
+    """A trained network and the seconds it took, from the folder where a run before left them."""
+    from safetensors.torch import load, save
+
+    assert splits.train is not None
+    network = build(factory, seed)
+    weights, facts = folder / f"{name}-seed{seed}.safetensors", folder / f"{name}-seed{seed}.json"
+    if weights.is_file() and facts.is_file():
+        network.load_state_dict(load(weights.read_bytes()))
+        return network.eval(), float(json.loads(facts.read_text())["training_s"])
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    train(
+        network,
+        splits.train,
+        epochs=_EPOCHS,
+        lr=_LR,
+        seed=seed,
+        augment=Augment(shift=2, flip=True),
+        progress=lambda done, total: progress(f"{name}: training", done, total),
+    )
+    seconds = time.perf_counter() - started
+    write_bytes(weights, save({key: tensor.contiguous() for key, tensor in network.state_dict().items()}))
+    write_text(facts, json.dumps({"training_s": seconds, "epochs": _EPOCHS}) + "\n")
+    return network.eval(), seconds
