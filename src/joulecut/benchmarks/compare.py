@@ -25,7 +25,7 @@ def benchmark(
 ) -> Comparison:
     """Time .onnx files in onnxruntime and compare each with the first one.
 
-    All run in this process in quads a b b a, call by call, on at least three fresh sessions each, until every
+    All run in this process in quads a b b a, call by call, on four fresh sessions each or more, until every
     ratio is known within a quarter of the margin or the time is up.
 
     Args:

@@ -44,6 +44,10 @@ _SLOW_START_S: Final = 0.5
 """Blocks may agree within a slow start: neither this many calls nor this long is taken for settled."""
 
 
+_Call = tuple[int, int]
+"""Wall time and CPU time of a call, in ns."""
+
+
 class Runnable(Protocol):
     """What can be timed: ``run()`` is one inference."""
 
@@ -69,12 +73,17 @@ class Round:
         cpu_s: CPU seconds of the same calls.
         wall_logs: log(b / a) by wall time of every quad, one array for each network but the first.
         cpu_logs: the same by CPU time.
+        elapsed_s: wall time of the whole round.
+        busy_s: CPU time of the whole round. Calls alone hide a crowded machine: the kernel looks at the clock
+            when CPU time is read, so that short calls are preempted between their timings.
     """
 
     wall_s: tuple[NDArray[np.float64], ...]
     cpu_s: tuple[NDArray[np.float64], ...]
     wall_logs: tuple[NDArray[np.float64], ...]
     cpu_logs: tuple[NDArray[np.float64], ...]
+    elapsed_s: float
+    busy_s: float
 
 
 @contextmanager
@@ -153,9 +162,9 @@ def measure_round(
         return end - start, clock() - cpu
 
     first, others = networks[0], networks[1:]
-    alone: list[tuple[int, int]] = []
-    quads: list[list[tuple[tuple[int, int], ...]]] = [[] for _ in others]
-    end = time.perf_counter() + seconds
+    alone: list[_Call] = []
+    quads: list[list[tuple[_Call, ...]]] = [[] for _ in others]
+    start, busy = time.perf_counter(), clock()
     with undisturbed():
         while True:
             if not others:
@@ -166,12 +175,14 @@ def measure_round(
                 else:
                     a1, b1, b2, a2 = timed(first), timed(other), timed(other), timed(first)
                 taken.append((a1, b1, b2, a2))
-            if time.perf_counter() >= end:
+            if time.perf_counter() - start >= seconds:
                 break
-    return _round(alone, quads)
+    return _round(alone, quads, time.perf_counter() - start, (clock() - busy) / 1e9)
 
 
-def _round(alone: list[tuple[int, int]], quads: list[list[tuple[tuple[int, int], ...]]]) -> Round:
+def _round(
+    alone: list[_Call], quads: list[list[tuple[_Call, ...]]], elapsed_s: float, busy_s: float
+) -> Round:
     pairs = [np.maximum(np.array(taken, float), 1.0) / 1e9 for taken in quads]  # (quad, a b b a, wall or CPU)
     if not pairs:
         calls = [np.maximum(np.array(alone, float), 1.0) / 1e9]
@@ -184,6 +195,8 @@ def _round(alone: list[tuple[int, int]], quads: list[list[tuple[tuple[int, int],
         cpu_s=tuple(c[:, 1] for c in calls),
         wall_logs=tuple(log[:, 0] for log in logs),
         cpu_logs=tuple(log[:, 1] for log in logs),
+        elapsed_s=elapsed_s,
+        busy_s=busy_s,
     )
 
 

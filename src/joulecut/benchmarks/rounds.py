@@ -12,7 +12,7 @@ from joulecut.benchmarks.latency import Round, WarmUp, cpu_clock, latency_report
 from joulecut.benchmarks.records import Comparison, LatencyReport, PairRatio
 from joulecut.benchmarks.session import Settings, open_session
 from joulecut.benchmarks.statistics import quantile_estimate, ratio_estimate
-from joulecut.benchmarks.verdicts import MIN_SESSIONS, verdict
+from joulecut.benchmarks.verdicts import verdict
 from joulecut.estimate import Estimate
 
 __all__ = ["Run"]
@@ -21,6 +21,8 @@ _Clock = Literal["wall time", "CPU time"]
 
 _WARM_UP_CAP_S: Final = 2.0
 _WARM_UP_SHARE: Final = 0.4
+_ROUNDS: Final = 4
+"""Rounds to plan for; an even number, as who is loaded first changes from round to round."""
 _ROUND_S: Final = 0.5
 _QUADS_A_ROUND: Final = 8
 _BUSY_RATIO: Final = 1.2
@@ -51,9 +53,9 @@ class Run:
         """Whether the time is up or everything is known within a quarter of the margin."""
         if self.elapsed_s() >= self.max_seconds:
             return True
-        return len(self.rounds) >= MIN_SESSIONS and all(
-            _half_width(estimate) <= self.margin / 4 for estimate in self._decisive()
-        )
+        if len(self.rounds) < _ROUNDS or len(self.rounds) % 2:
+            return False
+        return all(_half_width(estimate) <= self.margin / 4 for estimate in self._decisive())
 
     def _decisive(self) -> list[Estimate]:
         if len(self.files) == 1:
@@ -67,23 +69,22 @@ class Run:
         return ratio_estimate(logs, which)
 
     def waiting(self) -> float | None:
-        """Wall time over CPU time of all calls; None where several threads share the work."""
+        """Wall time over CPU time of all rounds; None where several threads share the work."""
         if self.settings.threads > 1:
             return None
-        wall = sum(float(w.sum()) for r in self.rounds for w in r.wall_s)
-        return wall / sum(float(c.sum()) for r in self.rounds for c in r.cpu_s)
+        return sum(r.elapsed_s for r in self.rounds) / max(sum(r.busy_s for r in self.rounds), 1e-9)
 
     def stolen(self) -> float:
         """Share of CPU time that the hypervisor gave to others since the start."""
         return machine.stolen_share(self.ticks, machine.tick_counts())
 
     def contended(self) -> bool:
-        """Calls waited for a fifth of their CPU time, or the hypervisor took more than 2 %."""
+        """We waited for the processor for a fifth of our CPU time, or the hypervisor took more than 2 %."""
         return (self.waiting() or 1.0) > _BUSY_RATIO or self.stolen() > _STOLEN
 
     def add_round(self) -> None:
         """Load every file afresh, warm up, and time for a while."""
-        cap = min(_WARM_UP_CAP_S, _WARM_UP_SHARE * self.max_seconds / (MIN_SESSIONS * len(self.files)))
+        cap = min(_WARM_UP_CAP_S, _WARM_UP_SHARE * self.max_seconds / (_ROUNDS * len(self.files)))
         order = range(len(self.files))[:: -1 if len(self.rounds) % 2 else 1]  # first in memory by turns
         opened = {index: open_session(self.files[index], self.settings) for index in order}
         sessions = [opened[index] for index in range(len(self.files))]
@@ -104,8 +105,8 @@ class Run:
         return max(_ROUND_S * pairs, _QUADS_A_ROUND * quads * (2 if self.prime() else 1))
 
     def _left_s(self) -> float:
-        """Seconds of this round: each of the first three may use up to its third of the time."""
-        share = min((len(self.rounds) + 1) / MIN_SESSIONS, 1.0)
+        """Seconds of this round: each of the planned ones may use up to its share of the time."""
+        share = min((len(self.rounds) + 1) / _ROUNDS, 1.0)
         return share * self.max_seconds - self.elapsed_s()
 
     def comparison(self) -> Comparison:

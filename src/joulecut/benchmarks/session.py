@@ -62,9 +62,6 @@ class Session:
     """One network, loaded and bound to fixed inputs; ``run()`` is one inference and allocates no output."""
 
     def __init__(self, session: ort.InferenceSession, file: str, settings: Settings) -> None:
-        import numpy as np
-        import onnxruntime as ort
-
         self.file = file
         self.settings = settings
         self.inputs = fixed_inputs(session, file)
@@ -72,12 +69,13 @@ class Session:
         self._binding = session.io_binding()
         names = [output.name for output in session.get_outputs()]
         with one_sentence(file):
-            self._outputs = dict(zip(names, map(np.zeros_like, session.run(names, self.inputs)), strict=True))
-            # The binding does not keep the arrays alive, this object does.
-            for name, value in self.inputs.items():
-                self._binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value))
+            self._outputs = dict(zip(names, map(_aligned, session.run(names, self.inputs)), strict=True))
+            # The binding keeps neither values nor their memory alive, this object does.
+            self._bound = {name: _aligned(value) for name, value in self.inputs.items()}
+            for name, value in self._bound.items():
+                self._binding.bind_ortvalue_input(name, value)
             for name, value in self._outputs.items():
-                self._binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(value))
+                self._binding.bind_ortvalue_output(name, value)
 
     def run(self) -> None:
         """One inference."""
@@ -85,7 +83,16 @@ class Session:
 
     def outputs(self) -> dict[str, NDArray[Any]]:
         """What the latest inference wrote, by name."""
-        return {name: value.copy() for name, value in self._outputs.items()}
+        return {name: value.numpy().copy() for name, value in self._outputs.items()}
+
+
+def _aligned(array: Any) -> ort.OrtValue:
+    """A copy in memory from onnxruntime's own allocator, as its kernels like it aligned; numpy's is not."""
+    import onnxruntime as ort
+
+    value = ort.OrtValue.ortvalue_from_shape_and_type(list(array.shape), array.dtype.type)
+    value.update_inplace(array)
+    return value
 
 
 def open_session(path: str | Path, settings: Settings | None = None) -> Session:
