@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from joulecut.pruning.coupling.cut import copied
+from joulecut.pruning.inplace import out_of_place
 from joulecut.workload.trace import argument, operation, source
 
 __all__ = ["FoldedNorm", "fold", "folded_pairs", "parameter", "set_parameter", "unfold"]
@@ -76,15 +77,18 @@ def _pair(norm: fx.Node) -> FoldedNorm | None:
     statistics = norm.args[3:5]
     if len(layer.users) != 1 or not _is_attribute(weight) or not all(_is_attribute(s) for s in statistics):
         return None
-    if len(weight.users) != 1 or (operation(layer) == "linear" and len(layer.meta["val"].shape) != 2):
-        return None
     own = argument(layer, 2, "bias", None)
+    parameters = [n for n in (weight, own, *norm.args[1:5]) if isinstance(n, fx.Node)]
+    if not all(_is_attribute(n) and len(n.users) == 1 for n in parameters):
+        return None
+    if operation(layer) == "linear" and len(layer.meta["val"].shape) != 2:
+        return None
     name = str(weight.target)
     return FoldedNorm(
         layer=layer.name,
         norm=norm.name,
         weight=name,
-        bias=_name(own) or f"{name.removesuffix('weight')}bias",
+        bias=_name(own) or f"{name}_folded_bias",
         own_bias=own is not None,
         gain=_name(norm.args[1]),
         shift=_name(norm.args[2]),
@@ -103,9 +107,16 @@ def _name(node: Any) -> str:
 
 
 def fold(module: fx.GraphModule) -> tuple[fx.GraphModule, tuple[FoldedNorm, ...]]:
-    """A copy of the network with its batch norms folded into the layers before them."""
+    """A copy of the network with its batch norms folded into the layers before them.
+
+    Operations that write in place are replaced by those that do not, so that values can be kept.
+
+    Raises:
+        ModelError: a part of a value is written in place, and the whole is read later.
+    """
     pairs = folded_pairs(module)
     folded = copied(module)
+    out_of_place(folded)
     nodes = {node.name: node for node in folded.graph.nodes}
     for pair in pairs:
         weight, bias = folded_affine(folded, pair)

@@ -17,6 +17,7 @@ from torch.fx.node import map_arg
 from joulecut.pruning.coupling.cut import retargeted
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.coupling.groups import Group, ParameterSlice
+from joulecut.pruning.coupling.tying import tensors
 
 __all__ = ["Network", "Values"]
 
@@ -47,12 +48,9 @@ class Network:
     @staticmethod
     def whole(coupling: Coupling) -> Network:
         """The network before any cut, over copies of its weights."""
-        module = coupling.module
-        tensors = dict(module.named_parameters()) | dict(module.named_buffers())
-        for node in module.graph.nodes:
-            if node.op == "get_attr" and node.target not in tensors:
-                tensors[str(node.target)] = node.meta["val"]
-        weights = {name: _fast_layout(tensor.detach().clone()) for name, tensor in tensors.items()}
+        weights = {
+            name: _fast_layout(tensor.detach().clone()) for name, tensor in tensors(coupling.module).items()
+        }
         return Network(
             coupling, weights, {group.name: tuple(range(group.size)) for group in coupling.groups()}
         )

@@ -21,7 +21,8 @@ def recalibrated(module: fx.GraphModule, inputs: Tensor) -> fx.GraphModule:
     """A copy whose batch norms hold the statistics of these inputs.
 
     Each batch norm, in the order of execution, takes mean and variance of what reaches it through those
-    before it that are set already: one pass, as one very large training batch would see it.
+    before it that are set already: one pass, as one very large training batch would see it. One that runs
+    several times keeps its statistics, which are of all its inputs.
     """
     module = copied(module)
     with torch.no_grad():
@@ -34,13 +35,12 @@ class _Recalibration(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         if n.op == "call_function" and operation(n) == "batch_norm":
-            args, _ = self.fetch_args_kwargs_from_env(n)
-            names = [node.target if isinstance(node, fx.Node) else None for node in n.args[3:5]]
-            mean, variance = _moments(args[0])
-            for node, name, value in zip(n.args[3:5], names, (mean, variance), strict=True):
-                if isinstance(node, fx.Node) and name is not None:
+            statistics = [node for node in n.args[3:5] if isinstance(node, fx.Node)]
+            if len(statistics) == 2 and all(len(node.users) == 1 for node in statistics):
+                args, _ = self.fetch_args_kwargs_from_env(n)
+                for node, value in zip(statistics, _moments(args[0]), strict=True):
                     assert isinstance(self.module, fx.GraphModule)
-                    set_parameter(self.module, str(name), value)
+                    set_parameter(self.module, str(node.target), value)
                     self.env[node] = value
         return super().run_node(n)
 

@@ -343,7 +343,7 @@ def _unfolded(run: _Run, network: Network, traced: Traced) -> fx.GraphModule:
     samples = _final_samples(run)
     moments = output_moments(network, samples.inputs, frozenset(pair.layer for pair in run.pairs))
     folded_names = {name for pair in run.pairs for name in (pair.weight, pair.bias)}
-    own = {name for name, _ in module.named_parameters()}
+    own = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     for name, tensor in network.weights.items():
         if name in own and name not in folded_names:
             set_parameter(module, name, tensor.contiguous())

@@ -16,6 +16,7 @@ from joulecut.errors import ModelError
 from joulecut.pruning.coupling.labels import Labels, varies
 from joulecut.pruning.coupling.propagate import Walk, shape_of
 from joulecut.pruning.coupling.rules_movement import SIZED
+from joulecut.pruning.coupling.tying import canonical_names, tensors
 from joulecut.workload.trace import argument, operation, source
 
 __all__ = ["Cutter", "check_runs", "copied", "retargeted"]
@@ -40,6 +41,7 @@ class Cutter:
 
     def __init__(self, walk: Walk, root: Tensor) -> None:
         self.module = walk.module
+        self._canonical = canonical_names(walk.module)
         self._labels = {name: _rooted(found, root) for name, found in walk.labels.items()}
         self._slices: dict[str, list[tuple[int | None, Tensor]]] = {}
         for use in walk.uses:
@@ -68,7 +70,7 @@ class Cutter:
     def parameter_masks(self, name: str, shape: tuple[int, ...], alive: Tensor) -> Masks:
         """Which indices of each dimension of a parameter live."""
         masks = [torch.ones(size, dtype=torch.bool) for size in shape]
-        for dim, seen in self._slices.get(name, []):
+        for dim, seen in self._slices.get(self._canonical.get(name, name), []):
             if dim is not None:
                 masks[dim] &= alive[seen]
             else:
@@ -92,11 +94,10 @@ class Cutter:
         module = copied(self.module)
         originals = {n.name: n for n in self.module.graph.nodes}
         twins = {n.name: n for n in module.graph.nodes}
+        _slice_parameters(module, self, alive)
         for node in module.graph.nodes:
             original = originals[node.name]
-            if node.op == "get_attr":
-                _slice_parameter(module, str(node.target), self, alive)
-            elif _rewriter(original) is not None:
+            if _rewriter(original) is not None:
                 target, arguments, kwargs = retargeted(original, self.arguments(original, alive))
                 node.target = target
                 node.args, node.kwargs = map_arg((arguments, kwargs), lambda n: twins[n.name])
@@ -121,23 +122,28 @@ def _masks(shape: tuple[int, ...], labels: Labels, alive: Tensor) -> Masks:
     return tuple(masks)
 
 
-def _slice_parameter(module: fx.GraphModule, name: str, cutter: Cutter, alive: Tensor) -> None:
-    *path, leaf = name.split(".")
-    owner = module.get_submodule(".".join(path))
-    value = getattr(owner, leaf)
-    if not isinstance(value, Tensor) or not value.ndim:
-        return
-    masks = cutter.parameter_masks(name, tuple(value.shape), alive)
+def _slice_parameters(module: fx.GraphModule, cutter: Cutter, alive: Tensor) -> None:
+    """Slice every parameter and buffer in place; tied ones stay tied."""
+    done: dict[int, Tensor] = {}
+    for name, value in tensors(module).items():
+        if id(value) not in done:
+            done[id(value)] = _sliced(value, cutter.parameter_masks(name, tuple(value.shape), alive))
+        if done[id(value)] is not value:
+            path, _, leaf = name.rpartition(".")
+            setattr(module.get_submodule(path), leaf, done[id(value)])
+
+
+def _sliced(value: Tensor, masks: Masks) -> Tensor:
+    """The value itself where nothing is cut off."""
     sliced = value.detach()
     for d, mask in enumerate(masks):
         if not bool(mask.all()):
             sliced = sliced.index_select(d, torch.nonzero(mask).flatten())
     if sliced.shape == value.shape:
-        return
+        return value
     if isinstance(value, torch.nn.Parameter):
-        setattr(owner, leaf, torch.nn.Parameter(sliced.clone(), requires_grad=value.requires_grad))
-    else:
-        setattr(owner, leaf, sliced.clone())
+        return torch.nn.Parameter(sliced, requires_grad=value.requires_grad)
+    return sliced
 
 
 # One function for each operation whose arguments hold sizes.
@@ -207,12 +213,20 @@ def _normalized_shape(cutter: Cutter, node: fx.Node, alive: Tensor) -> tuple[Any
     return tuple(args)
 
 
+def _squeeze(_cutter: Cutter, node: fx.Node, _alive: Tensor) -> tuple[Any, ...]:
+    """A squeeze without dimensions would also drop a dimension that a cut leaves with one channel."""
+    if len(node.args) > 1:
+        return node.args
+    return (source(node), [d for d, size in enumerate(shape_of(source(node))) if size == 1])
+
+
 _Rewrite = Callable[[Cutter, fx.Node, Tensor], tuple[Any, ...]]
 _REWRITES: Final[dict[str, _Rewrite]] = {
     **dict.fromkeys(SIZED, _sizes),
     **dict.fromkeys(("split", "split_with_sizes", "chunk"), _split),
     **dict.fromkeys(("slice", "narrow", "select"), _slice),
     "layer_norm": _normalized_shape,
+    "squeeze": _squeeze,
 }
 
 
@@ -232,6 +246,8 @@ def retargeted(node: fx.Node, arguments: tuple[Any, ...]) -> tuple[Any, tuple[An
         return torch.ops.aten.split_with_sizes.default, arguments, {}
     if name in ("view", "_unsafe_view"):
         return torch.ops.aten.reshape.default, arguments, {}
+    if name == "squeeze" and len(node.args) == 1:
+        return torch.ops.aten.squeeze.dims, arguments, {}
     return node.target, arguments, dict(node.kwargs)
 
 

@@ -16,6 +16,7 @@ from joulecut.pruning.coupling.rules_elementwise import RULES as ELEMENTWISE
 from joulecut.pruning.coupling.rules_layers import RULES as LAYERS
 from joulecut.pruning.coupling.rules_movement import RULES as MOVEMENT
 from joulecut.pruning.coupling.slabs import make_slabs
+from joulecut.pruning.coupling.tying import tensors
 from joulecut.pruning.records import Refusal
 from joulecut.workload.trace import Traced, trace
 
@@ -63,8 +64,9 @@ class Coupling:
                 raise UsageError(f"no group of channels is called {name[:120]!r}.")
             if not channels:
                 raise UsageError(f"the group {name} must keep at least one channel.")
-            if min(channels) < 0 or max(channels) >= group.size:
-                raise UsageError(f"the group {name} has channels 0 to {group.size - 1}, not {max(channels)}.")
+            wrong = [c for c in channels if not 0 <= c < group.size]
+            if wrong:
+                raise UsageError(f"the group {name} has channels 0 to {group.size - 1}, not {wrong[0]}.")
             alive[group.classes] = False
             alive[group.classes[torch.tensor(sorted(set(channels)))]] = True
         return alive
@@ -79,9 +81,8 @@ class Coupling:
     def indices(self, kept: Mapping[str, Sequence[int]]) -> dict[str, dict[int, list[int]]]:
         """The kept indices by parameter name and dimension, for every dimension that is cut."""
         alive = self.alive(kept)
-        tensors = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
         found: dict[str, dict[int, list[int]]] = {}
-        for name, tensor in tensors.items():
+        for name, tensor in tensors(self.module).items():
             for dim, mask in enumerate(self.cutter.parameter_masks(name, tuple(tensor.shape), alive)):
                 if not bool(mask.all()):
                     found.setdefault(name, {})[dim] = torch.nonzero(mask).flatten().tolist()

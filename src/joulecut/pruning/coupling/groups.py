@@ -10,7 +10,7 @@ from torch import Tensor
 
 from joulecut.pruning.coupling.identities import FIXED, Solution
 from joulecut.pruning.coupling.labels import varies
-from joulecut.pruning.coupling.propagate import Walk
+from joulecut.pruning.coupling.propagate import Walk, shape_of
 from joulecut.pruning.records import Refusal
 
 __all__ = ["Group", "ParameterSlice", "find_groups", "find_refusals"]
@@ -129,14 +129,29 @@ def _named(groups: list[Group]) -> tuple[Group, ...]:
 
 
 def find_refusals(walk: Walk) -> tuple[Refusal, ...]:
-    """Every channel that a layer writes and that must stay; one record for each layer and reason."""
+    """Every channel that a layer writes and that must stay; one record for each layer and reason.
+
+    A layer's channels in groups and those refused add up to all that it writes.
+    """
     solution = walk.ids.solve()
     counts: dict[tuple[str, str, str, str], int] = defaultdict(int)
-    for use in walk.uses:
-        if use.role != "writer" or not use.parameter.endswith("weight"):
-            continue
-        for number in solution.component[use.ids].tolist():
+    written = _written(walk)
+    for path, ids in written.items():
+        for number in solution.component[ids].tolist():
             if number in solution.reasons:
                 why = solution.reasons[number]
-                counts[use.parameter.removesuffix(".weight"), why.text, why.op, why.source] += 1
+                counts[path, why.text, why.op, why.source] += 1
+    for path, channels, why in walk.unlabelled:
+        if path not in written:
+            counts[path, why.text, why.op, why.source] = channels
     return tuple(Refusal(path, n, text, op, source) for (path, text, op, source), n in counts.items())
+
+
+def _written(walk: Walk) -> dict[str, Tensor]:
+    """The channels that each layer writes, by its path; a layer that is called several times counts once."""
+    weights = {walk.name(n) for n in walk.module.graph.nodes if n.op == "get_attr" and len(shape_of(n)) > 1}
+    return {
+        use.parameter.removesuffix(".weight"): use.ids
+        for use in reversed(walk.uses)
+        if use.role == "writer" and use.parameter in weights
+    }

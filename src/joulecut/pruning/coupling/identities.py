@@ -62,13 +62,18 @@ class Identities:
         self._solution = None
         return torch.arange(first, self.count)
 
-    def unite(self, a: Tensor, b: Tensor) -> None:
-        """Couple identities element by element; the shapes broadcast."""
+    def unite(self, a: Tensor, b: Tensor, reason: Reason) -> None:
+        """Couple identities element by element; the shapes broadcast.
+
+        What is coupled to ``FIXED`` is frozen, for this reason.
+        """
         shape = np.broadcast_shapes(a.shape, b.shape)
         edges = torch.stack([a.expand(shape).reshape(-1), b.expand(shape).reshape(-1)])
         edges = torch.unique(edges[:, edges[0] != edges[1]], dim=1)
-        if edges.shape[1]:
-            self._edges.append(edges)
+        fixed = (edges == FIXED).any(0)
+        self.freeze(edges[:, fixed], reason)
+        if not bool(fixed.all()):
+            self._edges.append(edges[:, ~fixed])
             self._solution = None
 
     def freeze(self, ids: Tensor, reason: Reason) -> None:
@@ -86,10 +91,9 @@ class Identities:
 
     def _solved(self) -> Solution:
         edges = torch.cat(self._edges, 1) if self._edges else torch.zeros((2, 0), dtype=torch.long)
-        touches_fixed = (edges == FIXED).any(0)
-        inner = edges[:, ~touches_fixed].numpy()
+        pairs = edges.numpy()
         graph = coo_array(
-            (np.ones(inner.shape[1], np.int8), (inner[0], inner[1])), shape=(self.count, self.count)
+            (np.ones(pairs.shape[1], np.int8), (pairs[0], pairs[1])), shape=(self.count, self.count)
         )
         labels = connected_components(graph, directed=False)[1]
         first = np.full(int(labels.max()) + 1, self.count, dtype=np.int64)
@@ -99,10 +103,6 @@ class Identities:
         for ids, reason in self._frozen:
             for number in torch.unique(component[ids]).tolist():
                 reasons.setdefault(number, reason)
-        bound = set(torch.unique(component[edges[:, touches_fixed].reshape(-1)]).tolist()) - {FIXED}
-        fallback = Reason("coupled to a fixed extent", "", "", "")
-        for number in sorted(bound - reasons.keys()):
-            reasons[number] = fallback
         root = component.clone()
         if reasons:
             root[torch.isin(component, torch.tensor(sorted(reasons)))] = FIXED

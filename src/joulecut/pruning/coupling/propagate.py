@@ -16,7 +16,8 @@ from torch import Tensor, fx
 
 from joulecut.pruning.coupling.identities import FIXED, Identities, Reason
 from joulecut.pruning.coupling.labels import Labels, channel_label, narrowed, varies
-from joulecut.workload.trace import operation, source_line
+from joulecut.pruning.coupling.tying import canonical_names
+from joulecut.workload.trace import module_path, operation, source_line
 
 __all__ = ["Rule", "Use", "Walk", "shape_of", "tensor_nodes", "walk"]
 
@@ -41,14 +42,24 @@ class Use:
 
 @dataclass(slots=True)
 class Walk:
-    """State of a walk, and the calls that rules use to speak about labels."""
+    """State of a walk, and the calls that rules use to speak about labels.
+
+    ``unlabelled`` holds layers whose channels get no identities at all: path, channels and the reason.
+    """
 
     module: fx.GraphModule
     ids: Identities = field(default_factory=Identities)
     labels: dict[str, Labels | tuple[Labels, ...]] = field(default_factory=dict)
     uses: list[Use] = field(default_factory=list)
     inexact: list[tuple[Tensor, Reason]] = field(default_factory=list)
+    unlabelled: list[tuple[str, int, Reason]] = field(default_factory=list)
     _elementwise: dict[str, Tensor] = field(default_factory=dict)
+    _canonical: dict[str, str] = field(default_factory=dict)
+
+    def name(self, parameter: fx.Node) -> str:
+        """The name of a parameter, the same one for parameters that are tied."""
+        self._canonical = self._canonical or canonical_names(self.module)
+        return self._canonical.get(str(parameter.target), str(parameter.target))
 
     def of(self, node: Any) -> Labels:
         """Labels of a value; () for anything that carries none."""
@@ -64,14 +75,34 @@ class Walk:
         for label in labels:
             self.ids.freeze(label, self.reason(node, text))
 
-    def tie(self, label: Tensor, dims: list[int]) -> Tensor:
+    def unite(self, a: Tensor, b: Tensor, node: fx.Node) -> None:
+        """Couple two labels because of what ``node`` does; what meets a fixed extent is frozen."""
+        self.ids.unite(a, b, self.reason(node, "it is coupled to a fixed extent"))
+
+    def tie(self, label: Tensor, dims: list[int], node: fx.Node) -> Tensor:
         """Unite a label along dimensions, so that it no longer varies there."""
         for d in dims:
             if label.shape[d] > 1:
                 first = label.narrow(d, 0, 1)
-                self.ids.unite(label, first)
+                self.unite(label, first, node)
                 label = first
         return label
+
+    def refuse(self, node: fx.Node, text: str) -> None:
+        """Keep every channel that ``node`` reads, and note those that it writes with weights of its own."""
+        for read in node.all_input_nodes:
+            self.freeze(self.of(read), node, text)
+        own = [n for n in node.all_input_nodes if self.is_parameter(n)]
+        convolves = operation(node).startswith("conv")
+        if not (convolves or operation(node) == "linear" or any(len(shape_of(n)) > 1 for n in own)):
+            return
+        value = node.meta.get("val")
+        first = value[0] if isinstance(value, (tuple, list)) and value else value
+        name = self.name(own[0]) if own else ""
+        path = name.rpartition(".")[0] or name or module_path(node) or node.name
+        if isinstance(first, Tensor) and first.ndim > 1:
+            channels = int(first.shape[1 if convolves else -1])
+            self.unlabelled.append((path, channels, self.reason(node, text)))
 
     def mark_inexact(self, labels: Labels, node: fx.Node) -> None:
         """Removing these channels changes the result beyond losing them: a norm or mean runs over them."""
@@ -79,24 +110,25 @@ class Walk:
 
     def use(self, parameter: fx.Node, dim: int | None, role: str, ids: Tensor, node: fx.Node) -> None:
         """Record that a parameter carries channels; several uses of one parameter are coupled."""
-        name = str(parameter.target)
+        name = self.name(parameter)
         ndim = len(shape_of(parameter))
         own = ids if dim is None else channel_label(ids, dim, ndim)
         for other in self.uses:
             if other.parameter == name and (dim is None or other.dim is None or other.dim == dim):
                 theirs = other.ids if other.dim is None else channel_label(other.ids, other.dim, ndim)
-                self.ids.unite(own, theirs)
+                self.unite(own, theirs, node)
         self.uses.append(Use(name, dim, role, ids, node.name))
 
     def parameter_label(self, parameter: fx.Node, node: fx.Node) -> Labels:
         """Identities for the elements of a parameter that is used elementwise, made on first use."""
-        name = str(parameter.target)
+        name = self.name(parameter)
         if name not in self._elementwise:
             shape = shape_of(parameter)
             count = int(torch.Size(shape).numel())
             if not shape or count > _LARGEST_ELEMENTWISE_PARAMETER:
                 return ()
             self._elementwise[name] = self.ids.fresh(count).reshape(shape)
+        if not _follows(self, name, 0, node):
             self.use(parameter, None, "through", self._elementwise[name], node)
         return (self._elementwise[name],)
 
@@ -128,7 +160,27 @@ def walk(module: fx.GraphModule, rules: dict[str, Rule]) -> Walk:
         elif node.op == "output":
             for read in node.all_input_nodes:
                 state.freeze(state.of(read), node, "it is an output of the network")
+    _keep_what_others_read(state)
     return state
+
+
+def _keep_what_others_read(state: Walk) -> None:
+    """Freeze a parameter's channels where an operation reads the parameter without following them."""
+    readers: dict[str, list[fx.Node]] = {}
+    for node in state.module.graph.nodes:
+        if node.op == "get_attr":
+            readers.setdefault(state.name(node), []).extend(node.users)
+    for use in tuple(state.uses):
+        dims = range(use.ids.ndim) if use.dim is None else (use.dim,)
+        for reader in readers[use.parameter]:
+            if not all(_follows(state, use.parameter, dim, reader) for dim in dims):
+                state.freeze((use.ids,), reader, f"it reads {use.parameter} at its full size")
+
+
+def _follows(state: Walk, parameter: str, dim: int, node: fx.Node) -> bool:
+    return any(
+        use.parameter == parameter and use.node == node.name and use.dim in (None, dim) for use in state.uses
+    )
 
 
 def _apply(state: Walk, node: fx.Node, rules: dict[str, Rule]) -> Labels | tuple[Labels, ...]:
@@ -136,8 +188,7 @@ def _apply(state: Walk, node: fx.Node, rules: dict[str, Rule]) -> Labels | tuple
     if rule is not None:
         found = rule(state, node)
         return tuple(_clean(item) for item in found)  # type: ignore[return-value]
-    for read in node.all_input_nodes:
-        state.freeze(state.of(read), node, f"the operation {operation(node)} is not handled")
+    state.refuse(node, f"the operation {operation(node)} is not handled")
     return ()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -68,7 +69,7 @@ _UNARY = (
     "detach_",
     "lift_fresh_copy",
 )
-_BINARY = ("add", "add_", "mul", "mul_", "sub", "sub_", "div", "div_", "maximum", "minimum", "where", "prelu")
+_BINARY = ("add", "add_", "mul", "mul_", "sub", "sub_", "div", "div_", "maximum", "minimum", "where")
 _POOLS = (
     "max_pool1d",
     "max_pool2d",
@@ -91,7 +92,9 @@ _NORMALISING = ("softmax", "log_softmax")
 
 def unary(walk: Walk, node: fx.Node) -> Labels:
     """Each element on its own: labels pass."""
-    value = source(node)
+    if len(tensor_nodes(node)) > 1:  # pow, clamp: also of two tensors
+        return binary(walk, node)
+    value = tensor_nodes(node)[0]
     return walk.parameter_label(value, node) if walk.is_parameter(value) else walk.of(value)
 
 
@@ -102,7 +105,7 @@ def binary(walk: Walk, node: fx.Node) -> Labels:
     merged: list[Tensor] = []
     for operand in activations:
         for label in walk.of(operand):
-            _merge(walk, merged, reshaped_to(label, ndim))
+            _merge(walk, node, merged, reshaped_to(label, ndim))
     for operand in activations:
         _freeze_against(walk, node, operand, merged, ndim)
     for operand in tensor_nodes(node):
@@ -111,13 +114,13 @@ def binary(walk: Walk, node: fx.Node) -> Labels:
     return tuple(merged)
 
 
-def _merge(walk: Walk, merged: list[Tensor], label: Tensor) -> None:
+def _merge(walk: Walk, node: fx.Node, merged: list[Tensor], label: Tensor) -> None:
     """Unite a label with every one that varies along a common dimension."""
     dims = set(varies(label))
     hit = False
     for i, other in enumerate(merged):
         if dims & set(varies(other)):
-            walk.ids.unite(label, other)
+            walk.unite(label, other, node)
             merged[i] = other.expand(np.broadcast_shapes(other.shape, label.shape))
             hit = True
     if not hit:
@@ -144,15 +147,33 @@ def _couple_parameter(walk: Walk, node: fx.Node, parameter: fx.Node, merged: lis
     if not own or len(touched) > 1:
         walk.freeze(tuple(touched), node, f"the parameter {parameter.target} cannot be sliced with it")
         return
-    walk.ids.unite(reshaped_to(own[0], ndim), touched[0])
+    walk.unite(reshaped_to(own[0], ndim), touched[0], node)
 
 
-def pool(walk: Walk, node: fx.Node) -> Labels:
-    """Windows over the spatial dimensions: channels (dimension 0 and 1) pass, labelled extents freeze."""
-    value = source(node)
-    spatial = tuple(label for label in walk.of(value) if any(d > 1 for d in varies(label)))
-    walk.freeze(spatial, node, "a window slides over it")
-    return tuple(label for label in walk.of(value) if not any(d > 1 for d in varies(label)))
+def pool(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
+    """Windows over the spatial dimensions, as many as the name says: what has channels there is frozen."""
+    labels = walk.of(source(node))
+    first = len(shape_of(source(node))) - int(operation(node)[-2])
+    passing = _unless(walk, node, labels, lambda d: d >= first, "slides over it")
+    results = node.meta["val"]
+    return (passing,) * len(results) if isinstance(results, (tuple, list)) else passing
+
+
+def pad(walk: Walk, node: fx.Node) -> Labels:
+    """Padding: labels pass where nothing is added to their extent."""
+    sizes = [int(size) for size in argument(node, 1, "pad", ())]
+    last = len(shape_of(source(node))) - 1
+    padded = {last - i // 2 for i, size in enumerate(sizes) if size}
+    return _unless(walk, node, walk.of(source(node)), padded.__contains__, "adds to it")
+
+
+def _unless(walk: Walk, node: fx.Node, labels: Labels, changed: Callable[[int], bool], what: str) -> Labels:
+    """The labels that vary along no changed dimension; the others are frozen."""
+    stopped = [any(changed(d) for d in varies(label)) for label in labels]
+    walk.freeze(
+        tuple(x for x, stop in zip(labels, stopped, strict=True) if stop), node, f"{operation(node)} {what}"
+    )
+    return tuple(x for x, stop in zip(labels, stopped, strict=True) if not stop)
 
 
 def reduction(walk: Walk, node: fx.Node) -> Labels:
@@ -167,7 +188,7 @@ def reduction(walk: Walk, node: fx.Node) -> Labels:
             walk.mark_inexact((label,), node)
         if all(d in over for d in varies(label)):
             continue
-        tied = walk.tie(label, over)
+        tied = walk.tie(label, over, node)
         out.append(tied if keeps else tied.squeeze(over))
     return tuple(out)
 
@@ -191,6 +212,7 @@ RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(_UNARY, unary),
     **dict.fromkeys(_BINARY, binary),
     **dict.fromkeys(_POOLS, pool),
+    **dict.fromkeys(("pad", "constant_pad_nd"), pad),
     **dict.fromkeys(_REDUCTIONS, reduction),
     **dict.fromkeys(_NORMALISING, normalising),
 }

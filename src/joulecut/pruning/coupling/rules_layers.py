@@ -8,7 +8,7 @@ from torch import Tensor, fx
 
 from joulecut.pruning.coupling.labels import Labels, along, channel_label, varies
 from joulecut.pruning.coupling.propagate import Rule, Walk, shape_of
-from joulecut.workload.trace import argument, source
+from joulecut.workload.trace import argument, operation, source
 
 __all__ = ["RULES"]
 
@@ -22,6 +22,11 @@ def _fresh_output(walk: Walk, node: fx.Node, weight: fx.Node, bias: Any, dim: in
     return channel_label(out, dim, len(shape_of(node)))
 
 
+def _channel_dim(weight: fx.Node) -> int:
+    """Where a convolution's channels are, counted from the end: before its spatial dimensions."""
+    return 1 - len(shape_of(weight))
+
+
 def _read(walk: Walk, node: fx.Node, dim: int) -> tuple[Tensor | None, list[Tensor]]:
     """Identities along the dimension that a layer contracts, and the labels that pass beside it."""
     value = source(node)
@@ -32,11 +37,11 @@ def _read(walk: Walk, node: fx.Node, dim: int) -> tuple[Tensor | None, list[Tens
         if label.shape[d] == 1:
             beside.append(label)
             continue
-        vector = along(walk.tie(label, [other for other in varies(label) if other != d]), d)
+        vector = along(walk.tie(label, [other for other in varies(label) if other != d], node), d)
         if read is None:
             read = vector
         else:
-            walk.ids.unite(read, vector)
+            walk.unite(read, vector, node)
     return read, beside
 
 
@@ -44,10 +49,8 @@ def _weight(walk: Walk, node: fx.Node) -> fx.Node | None:
     """The weight, if it is a parameter; else everything read is frozen."""
     weight = argument(node, 1, "weight", None)
     if walk.is_parameter(weight):
-        assert isinstance(weight, fx.Node)
         return weight
-    for value in node.all_input_nodes:
-        walk.freeze(walk.of(value), node, "its weight is computed, not a parameter")
+    walk.refuse(node, "its weight is computed, not a parameter")
     return None
 
 
@@ -68,19 +71,25 @@ def convolution(walk: Walk, node: fx.Node) -> Labels:
     weight = _weight(walk, node)
     if weight is None:
         return ()
-    read, beside = _read(walk, node, 1)
-    spatial = [label for label in beside if any(d > 1 for d in varies(label))]
-    walk.freeze(tuple(spatial), node, "a convolution slides over it")
-    label = _fresh_output(walk, node, weight, argument(node, 2, "bias", None), 1, 0)
+    dim = _channel_dim(weight)
+    read, beside = _read(walk, node, dim)
+    passing = _without_spatial(walk, node, beside, dim)
+    label = _fresh_output(walk, node, weight, argument(node, 2, "bias", None), dim, 0)
     groups = int(argument(node, 6, "groups", 1))
     if read is not None and groups == 1:
         walk.use(weight, 1, "reader", read, node)
     elif read is not None:
-        _grouped(walk, node, weight, read, along(label, 1), groups)
+        _grouped(walk, node, weight, read, along(label, dim), groups)
     elif groups > 1:
         walk.freeze((label,), node, "a grouped convolution reads the network's input")
-    passing = tuple(item for item in beside if not any(d > 1 for d in varies(item)))
     return (*passing, label)
+
+
+def _without_spatial(walk: Walk, node: fx.Node, labels: list[Tensor], dim: int) -> Labels:
+    """Freeze labels along the spatial dimensions, which come after the channels at ``dim``."""
+    spatial = [label for label in labels if any(d > label.ndim + dim for d in varies(label))]
+    walk.freeze(tuple(spatial), node, f"{operation(node)} slides over it")
+    return tuple(label for label in labels if not any(label is other for other in spatial))
 
 
 def _grouped(walk: Walk, node: fx.Node, weight: fx.Node, read: Tensor, out: Tensor, groups: int) -> None:
@@ -88,10 +97,10 @@ def _grouped(walk: Walk, node: fx.Node, weight: fx.Node, read: Tensor, out: Tens
     per_group_in = read.reshape(groups, -1)
     per_group_out = out.reshape(groups, -1)
     if per_group_in.shape[1] == 1:
-        walk.ids.unite(per_group_in.expand_as(per_group_out), per_group_out)
+        walk.unite(per_group_in.expand_as(per_group_out), per_group_out, node)
         return
-    walk.ids.unite(per_group_in, per_group_in[:1])
-    walk.ids.unite(per_group_out, per_group_out[:1])
+    walk.unite(per_group_in, per_group_in[:1], node)
+    walk.unite(per_group_out, per_group_out[:1], node)
     walk.use(weight, 1, "reader", per_group_in[0], node)
 
 
@@ -100,26 +109,38 @@ def transposed_convolution(walk: Walk, node: fx.Node) -> Labels:
     weight = _weight(walk, node)
     if weight is None:
         return ()
-    read, beside = _read(walk, node, 1)
+    dim = _channel_dim(weight)
+    read, beside = _read(walk, node, dim)
+    passing = _without_spatial(walk, node, beside, dim)
     groups = int(argument(node, 6, "groups", 1))
-    label = _fresh_output(walk, node, weight, argument(node, 2, "bias", None), 1, 1)
     if groups > 1:
-        frozen = (label,) if read is None else (label, read)
-        walk.freeze(frozen, node, "a grouped transposed convolution")
-    elif read is not None:
+        walk.refuse(node, "a grouped transposed convolution is not handled")
+        return ()
+    label = _fresh_output(walk, node, weight, argument(node, 2, "bias", None), dim, 1)
+    if read is not None:
         walk.use(weight, 0, "reader", read, node)
-    walk.freeze(tuple(beside), node, "a transposed convolution slides over it")
-    return (label,)
+    return (*passing, label)
 
 
 def batch_norm(walk: Walk, node: fx.Node) -> Labels:
     """Per-channel parameters and statistics go with their channel (dimension 1)."""
-    value = source(node)
-    labels = walk.of(value)
-    parameters = [a for a in node.args[1:5] if walk.is_parameter(a)]
+    return _per_channel(walk, node, [a for a in node.args[1:5] if walk.is_parameter(a)])
+
+
+def prelu(walk: Walk, node: fx.Node) -> Labels:
+    """One slope for each channel (dimension 1), or one for all."""
+    slope = argument(node, 1, "weight", None)
+    if not walk.is_parameter(slope):
+        walk.refuse(node, "its slope is computed, not a parameter")
+        return ()
+    return _per_channel(walk, node, [slope] if shape_of(slope) != (1,) else [])
+
+
+def _per_channel(walk: Walk, node: fx.Node, parameters: list[fx.Node]) -> Labels:
+    labels = walk.of(source(node))
     for label in labels:
         if label.shape[1] > 1:
-            vector = along(walk.tie(label, [d for d in varies(label) if d != 1]), 1)
+            vector = along(walk.tie(label, [d for d in varies(label) if d != 1], node), 1)
             for parameter in parameters:
                 walk.use(parameter, 0, "through", vector, node)
     return labels
@@ -137,7 +158,7 @@ def layer_norm(walk: Walk, node: fx.Node) -> Labels:
             continue
         for own in walk.parameter_label(parameter, node):
             for label in over:
-                walk.ids.unite(own.reshape((1,) * first + tuple(own.shape)), label)
+                walk.unite(own.reshape((1,) * first + tuple(own.shape)), label, node)
     return labels
 
 
@@ -151,4 +172,5 @@ RULES: Final[dict[str, Rule]] = {
     "conv_transpose3d": transposed_convolution,
     "batch_norm": batch_norm,
     "layer_norm": layer_norm,
+    "prelu": prelu,
 }

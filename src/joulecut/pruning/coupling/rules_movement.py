@@ -29,7 +29,6 @@ _ONE_INPUT = (
     "squeeze",
     "unsqueeze",
     "select",
-    "slice",
     "narrow",
     "expand",
     "split",
@@ -41,7 +40,6 @@ _ONE_INPUT = (
     "numpy_T",
     "pixel_shuffle",
     "pixel_unshuffle",
-    "channel_shuffle",
     "flip",
 )
 _MANY_INPUTS = ("cat", "concat", "concatenate")
@@ -58,15 +56,34 @@ def move(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
     return tuple(_checked(walk, node, result) for result in results)
 
 
+def strided(walk: Walk, node: fx.Node) -> Labels:
+    """A slice; one that leaves channels out in turn would pick others after a cut, so these stay."""
+    value, dim = source(node), int(argument(node, 1, "dim", 0))
+    if argument(node, 4, "step", 1) != 1:
+        labels = walk.parameter_label(value, node) if walk.is_parameter(value) else walk.of(value)
+        picked = tuple(label for label in labels if label.shape[dim % label.ndim] > 1)
+        walk.freeze(picked, node, "every n-th channel is taken")
+    found = move(walk, node)
+    return tuple(label for label in found if isinstance(label, Tensor))
+
+
+def channel_shuffle(walk: Walk, node: fx.Node) -> Labels:
+    """Channels change places between groups: the same position goes in every group."""
+    for label in walk.of(source(node)):
+        if label.shape[1] > 1:
+            groups = int(argument(node, 1, "groups", 1))
+            table = label.reshape(label.shape[0], groups, -1, *label.shape[2:])
+            walk.unite(table, table[:, :1], node)
+    found = move(walk, node)
+    return tuple(label for label in found if isinstance(label, Tensor))
+
+
 def concatenate(walk: Walk, node: fx.Node) -> Labels:
     """Lay the labels of all operands end to end; operands without channels are fixed."""
     operands = node.args[0]
     assert isinstance(operands, (list, tuple))
     values = [n for n in operands if isinstance(n, fx.Node)]
-    for value in values:
-        if walk.is_parameter(value):
-            walk.parameter_label(value, node)
-    lists = [walk.of(value) for value in values]
+    lists = [walk.parameter_label(v, node) if walk.is_parameter(v) else walk.of(v) for v in values]
     families = max((len(labels) for labels in lists), default=0)
     out: list[Tensor] = []
     for i in range(families):
@@ -112,5 +129,7 @@ def _run(node: fx.Node, env: dict[fx.Node, Tensor]) -> Any:
 RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(_ONE_INPUT, move),
     **dict.fromkeys(_MANY_INPUTS, concatenate),
+    "slice": strided,
+    "channel_shuffle": channel_shuffle,
     "getitem": piece,
 }

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
-from joulecut.pruning.coupling.identities import FIXED, Reason
+from joulecut.pruning.coupling.identities import FIXED
 from joulecut.pruning.coupling.labels import varies
 from joulecut.pruning.coupling.propagate import Walk
 
@@ -22,32 +22,50 @@ _ROUNDS = 8
 
 
 def make_slabs(walk: Walk) -> None:
-    """Tie, then freeze, until every class is a slab of every label it appears in."""
+    """Tie, then freeze, until every class is a slab, and a part, of every value it appears in."""
+    _tie_and_freeze(walk)
+    _keep_last_channels(walk)
+
+
+def _tie_and_freeze(walk: Walk) -> None:
     for _ in range(_ROUNDS):
         root = walk.ids.solve().root
-        broken = [label for _, label in _tables(walk) if torn(root[label])]
+        broken = [(node, label) for node, label in _tables(walk) if torn(root[label])]
         if not broken:
             return
-        for label in broken:
+        for node, label in broken:
             keep = max(varies(label), key=lambda d, seen=root[label]: _classes_along(seen, d))  # type: ignore[misc]
-            walk.tie(label, [d for d in varies(label) if d != keep])
+            walk.tie(label, [d for d in varies(label) if d != keep], node)
     root = walk.ids.solve().root
-    for name, label in _tables(walk):
+    for node, label in _tables(walk):
         for number in torn(root[label]):
             where = torch.nonzero(root == number).flatten()
-            walk.ids.freeze(where, Reason("its channels fill no complete slice", "", name, ""))
+            walk.freeze((where,), node, "its channels fill no complete slice")
 
 
-def _tables(walk: Walk) -> Iterator[tuple[str, Tensor]]:
-    """Labels that vary along more than one dimension, with the name of their node or parameter."""
+def _keep_last_channels(walk: Walk) -> None:
+    """Freeze a class that is all of some value: without it nothing of the value would be left."""
+    root = walk.ids.solve().root
+    for node, label in _labels(walk):
+        seen = root[label].flatten()
+        if int(seen[0]) != FIXED and bool((seen == seen[0]).all()):
+            walk.freeze((label,), node, "it is the only channel of a value")
+
+
+def _tables(walk: Walk) -> Iterator[tuple[fx.Node, Tensor]]:
+    """Labels that vary along more than one dimension, with the node that they belong to."""
+    return ((node, label) for node, label in _labels(walk) if len(varies(label)) > 1)
+
+
+def _labels(walk: Walk) -> Iterator[tuple[fx.Node, Tensor]]:
+    nodes = {node.name: node for node in walk.module.graph.nodes}
     for name, found in walk.labels.items():
         for item in found:
             for label in (item,) if isinstance(item, Tensor) else item:
-                if len(varies(label)) > 1:
-                    yield name, label
+                yield nodes[name], label
     for use in walk.uses:
-        if use.dim is None and len(varies(use.ids)) > 1:
-            yield use.parameter, use.ids
+        if use.dim is None:
+            yield nodes[use.node], use.ids
 
 
 def _classes_along(seen: Tensor, dim: int) -> int:
