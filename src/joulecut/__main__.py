@@ -1,5 +1,5 @@
 """``python -m joulecut`` is the command ``joulecut``."""
 
-from joulecut.cli.main import entry
+from joulecut.cli import entry
 
 entry()

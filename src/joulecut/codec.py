@@ -17,8 +17,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import msgspec
-
 from joulecut.errors import OutputError, SchemaError
 from joulecut.estimate import Estimate
 
@@ -102,6 +100,8 @@ def from_json(text: str | bytes, record: type[Record], *, where: str = "the text
     Raises:
         SchemaError: not JSON, another record, a newer version, or a field of the wrong type.
     """
+    import msgspec  # late: writing needs no msgspec
+
     try:
         plain = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

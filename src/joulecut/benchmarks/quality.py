@@ -21,6 +21,7 @@ __all__ = [
     "Scores",
     "accuracy",
     "channels_last",
+    "check_scorable",
     "evaluate",
     "macro_f1",
     "paired_difference",
@@ -65,20 +66,29 @@ def evaluate(model: torch.nn.Module, dataset: Dataset, *, batch: int = 500) -> S
     """Predict a whole data set and score it.
 
     Raises:
-        UsageError: the data are empty or hold one class only (any constant answer is right on them), or
-            the network's output is not usable (see ``predictions``).
+        UsageError: the data are empty or hold one class only, or the network's output is not usable (see
+            ``predictions``).
     """
-    if len(dataset) and len(set(dataset.labels.tolist())) < 2:
-        raise UsageError(
-            f"all {len(dataset)} samples of {dataset.name} are of one class; their accuracy means nothing.",
-            hint="Give data with at least two classes.",
-        )
+    check_scorable(dataset)
     predicted = predictions(model, dataset.inputs, batch=batch)
     correct = predicted == dataset.labels
     low, high = wilson_interval(int(correct.sum()), len(dataset))
     return Scores(
         accuracy(predicted, dataset.labels), low, high, macro_f1(predicted, dataset.labels), correct
     )
+
+
+def check_scorable(dataset: Dataset) -> None:
+    """Refuse data of one class: any constant answer is right on them.
+
+    Raises:
+        UsageError: all labels are the same.
+    """
+    if len(dataset) and len(set(dataset.labels.tolist())) < 2:
+        raise UsageError(
+            f"all {len(dataset)} samples of {dataset.name} are of one class; their accuracy means nothing.",
+            hint="Give data with at least two classes.",
+        )
 
 
 def predictions(model: torch.nn.Module, inputs: torch.Tensor, *, batch: int = 500) -> torch.Tensor:

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     """
     from joulecut import api
     from joulecut.hw_models.catalogue import describe
-    from joulecut.reports.console import print_device, print_devices
+    from joulecut.reports.device_console import print_device, print_devices
 
     if args.name is not None:
         out.show(describe(api.device(args.name)), print_device)

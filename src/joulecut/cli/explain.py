@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     """
     from joulecut import api
     from joulecut.hw_models.profile import EnergyProfile
-    from joulecut.reports.console import print_explanation
+    from joulecut.reports.device_console import print_explanation
 
     profile = api.load(Path(args.profile))
     if not isinstance(profile, EnergyProfile):

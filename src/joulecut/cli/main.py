@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import errno
 import os
 import sys
 import traceback
@@ -11,18 +13,34 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Final, NoReturn, Protocol, cast
+from typing import Final, Protocol, cast
 
 from joulecut.cli.arguments import Parser
 from joulecut.cli.output import Output
 from joulecut.errors import EXIT_INTERRUPTED, EXIT_UNFORESEEN, JoulecutError, UsageError
 from joulecut.reports.text import printable
 
-__all__ = ["COMMANDS", "Command", "entry", "guarded", "main", "make_parser"]
+__all__ = ["COMMANDS", "Command", "guarded", "main", "make_parser"]
 
 COMMANDS: Final = ("profile", "prune", "bench", "report", "devices", "explain", "demo")
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 EXIT_BROKEN_PIPE: Final = 141
 """What a shell reports for a process that SIGPIPE ended (128 + 13)."""
+
+
+_NEAREST: Final = {
+    "µ": "u",
+    "μ": "u",
+    "±": "+-",
+    "−": "-",
+    "–": "-",
+    "×": "x",
+    "÷": "/",
+    "→": "->",
+    "…": "~",
+    "─": "-",
+}
+"""ASCII for what reports use, where a stream does not speak UTF-8."""
 
 
 class Command(Protocol):
@@ -40,11 +58,6 @@ class Command(Protocol):
         ...
 
 
-def entry() -> NoReturn:
-    """Entry point of the installed command."""
-    sys.exit(main())
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line.
 
@@ -54,12 +67,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code. A command line that cannot be parsed, and ``--help``, raise SystemExit instead.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    _prepare_streams()
     args = make_parser().parse_args(argv)
+    if args.json and isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # which JSON is by definition (RFC 8259)
     out = Output(sys.stdout, sys.stderr, json=args.json, quiet=args.quiet, verbose=args.verbose)
     return guarded(lambda: _run(args, out), out)
+
+
+def _prepare_streams() -> None:
+    """Streams that are closed (``>&-``) swallow what they get; those that do not speak UTF-8 get ASCII."""
+    codecs.register_error("joulecut.ascii", _ascii)
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="joulecut.ascii")
+
+
+def _ascii(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What stands for characters that a stream cannot encode: the nearest ASCII, or the escape."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lost = error.object[error.start : error.end]
+    return "".join(_NEAREST.get(char) or char.encode("unicode_escape").decode() for char in lost), error.end
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -117,6 +148,8 @@ def guarded(run: Callable[[], int], out: Output) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except OSError as error:
+        if error.filename is None and error.errno in _FULL:
+            return _fail(out, f"cannot write the output: {error.strerror}.", UsageError.exit_code)
         if error.filename is None:
             return _unforeseen(out, error)
         return _fail(out, f"cannot use {error.filename}: {error.strerror}.", UsageError.exit_code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,7 +108,8 @@ def check_file(path: str | None) -> None:
         return
     if Path(path).is_dir():
         raise OutputError(f"cannot write {path}: it is a folder.", hint="Name a file in it.")
-    _check_parent(Path(path))
+    if not Path(path).exists() or Path(path).is_file():  # a device, as /dev/stdout, is written in place
+        _check_parent(Path(path))
 
 
 def check_folder(path: str, *, force: bool) -> None:
@@ -123,8 +124,7 @@ def check_folder(path: str, *, force: bool) -> None:
             raise OutputError(
                 f"{path} is not empty.", hint="Choose another folder, or --force to write into it."
             )
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise OutputError(f"cannot write into {path}: permission denied.", hint="Choose another folder.")
+        _try_writing(folder, path)
     elif folder.exists():
         raise OutputError(f"{path} is a file, not a folder.", hint="Choose another name for the folder.")
     else:
@@ -135,5 +135,16 @@ def _check_parent(path: Path) -> None:
     parent = path.parent
     if not parent.is_dir():
         raise OutputError(f"cannot write {path}: there is no folder {parent}.", hint="Make it first.")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"cannot write {path}: {parent} is read-only.", hint="Choose another folder.")
+    _try_writing(parent, path)
+
+
+def _try_writing(folder: Path, path: str | Path) -> None:
+    """Make a nameless file: permissions alone say yes to root on file systems that take no files."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror} in {folder}.",
+            hint="Choose a folder that can be written and is not full.",
+        ) from error

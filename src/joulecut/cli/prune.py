@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="DATA",
         required=True,
-        help="package.module:callable, an .npz with x and y, or an IDX folder",
+        help="package.module:callable, file.py:callable, an .npz with x and y, an IDX folder, or digits",
     )
     parser.add_argument(
         "--input", metavar="SPEC", help="shapes of the inputs, where the data does not give them"
@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--finetune", metavar="EPOCHS", type=count, default=0, help="train the result for that many epochs"
     )
     parser.add_argument("--seed", metavar="N", type=count, default=0, help="of everything random")
-    parser.add_argument("--force", action="store_true", help="write into a folder that is not empty")
+    parser.add_argument(
+        "--force", action="store_true", help="write into a folder that is not empty; refit on few samples"
+    )
     parser.add_argument(
         "-o", "--output", metavar="DIR", type=path_text, required=True, help="folder of the result"
     )

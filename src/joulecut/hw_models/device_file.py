@@ -61,7 +61,10 @@ def read_devices(path: Path) -> tuple[DeviceSpec, ...]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise DeviceFileError(f"cannot read the device file {path}: {error.strerror or error}.") from error
+        raise DeviceFileError(
+            f"cannot read the device file {path}: {error.strerror or error}.",
+            hint="Give a .toml file, or a name that `joulecut devices` lists.",
+        ) from error
     except UnicodeDecodeError as error:
         raise DeviceFileError(f"{path} is not a text file in UTF-8.") from error
     return parse_devices(text, str(path))
@@ -95,8 +98,10 @@ class _File(Checks):
 
     def devices(self) -> tuple[DeviceSpec, ...]:
         self.known(self.plain, "", _TOP)
-        if self.plain.get("schema") != SCHEMA:
-            raise self.fail("schema", f"is {self.plain.get('schema')!r}, not {SCHEMA}")
+        if "schema" not in self.plain:
+            raise self.fail("schema", "is missing", f"Begin the file with: schema = {SCHEMA}")
+        if self.plain["schema"] != SCHEMA:
+            raise self.fail("schema", f"is {self.plain['schema']!r}, not {SCHEMA}")
         for key in ("chip", "category", "core", "boundary"):
             self.text(self.plain, key, key)
         self.choice("category", self.plain["category"], CATEGORIES)

@@ -154,7 +154,11 @@ def _resized(shape: tuple[int, ...], batch: int, wanted: int) -> tuple[int, ...]
 
 def _check(workload: Workload, batch: int, latency_s: float | None) -> None:
     if not workload.layers:
-        raise UsageError(f"{workload.name} has no layers to price.", hint="Check that the network was read.")
+        unknown = ", ".join(dict.fromkeys(f"{item.op} ({item.reason})" for item in workload.uncounted))
+        raise UsageError(
+            f"{workload.name} has no layers to price{f'; not counted: {unknown[:200]}' if unknown else ''}.",
+            hint="Check that the network was read whole.",
+        )
     if batch < 1:
         raise UsageError(f"a batch of {batch} is below 1.")
     if latency_s is not None and not (math.isfinite(latency_s) and latency_s > 0):

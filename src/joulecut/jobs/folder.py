@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -15,26 +16,33 @@ __all__ = ["write_folder"]
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files into a folder: all of them, or none.
 
-    They are written into a temporary folder beside it first. A folder that exists and holds other files
-    keeps those; files of the same names are replaced.
+    They are written into a temporary folder first: beside a folder that does not exist yet, which it then
+    becomes, and inside one that does (its parent may be another file system, or not ours to write). A folder
+    that exists keeps its other files; files of the same names are replaced.
 
     Raises:
         OutputError: the folder cannot be made or written; nothing is left behind.
     """
-    target = folder.absolute()
+    target = folder.resolve()
+    exists = target.is_dir()
+    taken = next((name for name in files if (target / name).is_dir()), "")
+    if taken:
+        raise OutputError(f"cannot write {folder / taken}: it is a folder.", hint="Choose another folder.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        staged = Path(tempfile.mkdtemp(dir=target if exists else target.parent, prefix=".joulecut-"))
     except OSError as error:
         raise _failure(folder, error) from error
     try:
-        staged.chmod(0o755)
         for name, data in files.items():
             (staged / name).write_bytes(data)
-        if target.is_dir() and any(target.iterdir()):
+        if exists:
             for name in files:
                 (staged / name).replace(target / name)
         else:
+            mask = os.umask(0)
+            os.umask(mask)
+            staged.chmod(0o777 & ~mask)
             staged.replace(target)
     except OSError as error:
         raise _failure(folder, error) from error

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import replace
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from joulecut.errors import UsageError
@@ -61,7 +59,7 @@ def profile(
     spec = resolve_device(device)
     network = loaded(model, name)
     if network.onnx_path is not None:
-        found = _from_onnx(network, spec, batch, per_filter)
+        found = _from_onnx(network, example, spec, batch, per_filter)
     else:
         found = _from_torch(network, example, spec, batch, per_filter)
     notes = {"sensor": "none: every figure comes from the device model", **provenance()}
@@ -73,15 +71,23 @@ def resolve_device(device: str | DeviceSpec) -> DeviceSpec:
     return device if isinstance(device, DeviceSpec) else find_device(device)
 
 
-def _from_onnx(network: LoadedModel, spec: DeviceSpec, batch: int | None, per_filter: bool) -> EnergyProfile:
+def _from_onnx(
+    network: LoadedModel, example: Any, spec: DeviceSpec, batch: int | None, per_filter: bool
+) -> EnergyProfile:
     from joulecut.workload.from_onnx import workload
+    from joulecut.workload.inputs import parse_inputs
 
     if per_filter:
         raise UsageError(
             "filters are priced on a torch network, not on an .onnx file.", hint="Leave --per-filter out."
         )
+    if not isinstance(example, str | None):
+        raise UsageError(
+            "the example of an .onnx file is a shape, not a tensor.", hint='Write it as "1x3x224x224".'
+        )
     assert network.onnx_path is not None
-    return estimate(workload(network.onnx_path, batch=batch or 1), spec, batch=batch or 1)
+    work = workload(network.onnx_path, batch=batch or 1, inputs=parse_inputs(example) if example else ())
+    return estimate(work, spec, batch=batch or work.batch)
 
 
 def _from_torch(
@@ -104,6 +110,11 @@ def _from_torch(
 
 def provenance() -> dict[str, str]:
     """Versions and machine, for every report."""
+    import platform
+    from importlib.metadata import (
+        version,  # late: both cost as much as everything else that listing devices needs
+    )
+
     return {
         "joulecut": version("joulecut"),
         "python": platform.python_version(),

@@ -15,11 +15,18 @@ from joulecut.benchmarks.compare import benchmark
 from joulecut.benchmarks.data.records import Dataset, Splits
 from joulecut.benchmarks.data.source import from_loader, load_data
 from joulecut.benchmarks.export import export_onnx, export_pt2
-from joulecut.benchmarks.quality import Scores, evaluate, paired_difference, parameters, predictions
+from joulecut.benchmarks.quality import (
+    Scores,
+    check_scorable,
+    evaluate,
+    paired_difference,
+    parameters,
+    predictions,
+)
 from joulecut.benchmarks.records import Comparison, LatencyReport
 from joulecut.benchmarks.training import TrainingRun, finetune
 from joulecut.codec import to_json
-from joulecut.errors import UsageError
+from joulecut.errors import ModelError, UsageError
 from joulecut.hw_models.modelling import estimate
 from joulecut.hw_models.profile import EnergyProfile
 from joulecut.hw_models.spec import DeviceSpec
@@ -139,20 +146,26 @@ def prune(
     network = loaded(model)
     splits = load_data(data) if isinstance(data, str) else from_loader(data)
     graph = _first_sample(traced(network, example, splits.calibration.inputs[:1]))
-    _check_fits(graph, splits.calibration)
+    _check_fits(graph, splits)
     report = progress or silent
     works = layer_works(graph)
-    pruned = prune_channels(
-        graph,
-        works,
-        device=spec,
-        budget=limit,
-        calibration=Samples(splits.calibration.inputs, splits.calibration.labels),
-        judge=_judge(splits.validation),
-        force=force,
-        progress=report,
-        settings=settings or SearchSettings(seed=seed),
-    )
+    try:
+        pruned = prune_channels(
+            graph,
+            works,
+            device=spec,
+            budget=limit,
+            calibration=Samples(splits.calibration.inputs, splits.calibration.labels),
+            judge=_judge(splits.validation),
+            force=force,
+            progress=report,
+            settings=settings or SearchSettings(seed=seed),
+        )
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # public, and not in __all__
+        raise ModelError(
+            f"the layers of {graph.name} cannot be re-solved on {splits.calibration.name}.",
+            hint="Check the scale of the inputs: float32 has overflowed.",
+        ) from error
     pruned, training = _finetuned(pruned, splits, finetune_epochs, seed, report)
     finish = _Finish(graph, pruned, spec, others, limit, splits, training, trained_s, seed, report)
     return finish.result()
@@ -171,8 +184,9 @@ def _first_sample(graph: Traced) -> Traced:
     return trace(graph.module, tuple(t[:1] for t in graph.inputs), name=graph.name)
 
 
-def _check_fits(graph: Traced, data: Dataset) -> None:
-    """The network takes the data's samples and gives a row of logits for each."""
+def _check_fits(graph: Traced, splits: Splits) -> None:
+    """The network takes the data's samples, tells their classes apart and can be scored on them."""
+    data = splits.calibration
     if len(graph.inputs) != 1:
         raise UsageError(
             f"{graph.name} takes {len(graph.inputs)} inputs; data with one input can be pruned on."
@@ -183,6 +197,17 @@ def _check_fits(graph: Traced, data: Dataset) -> None:
             f"{graph.name} takes samples of shape {list(wanted)}, and {data.name} holds {list(given)}."
         )
     predictions(graph.module, data.inputs[:2])
+    with torch.no_grad():
+        classes = int(graph.module(data.inputs[:2]).shape[1])
+    check_scorable(splits.validation)
+    check_scorable(splits.test)
+    for part in (data, splits.validation, splits.test):
+        highest = int(part.labels.max())
+        if highest >= classes:
+            raise UsageError(
+                f"{part.name} holds the label {highest}, and {graph.name} tells {classes} classes apart.",
+                hint=f"Labels must be 0 to {classes - 1}.",
+            )
 
 
 def _judge(validation: Dataset) -> Judge:
@@ -246,9 +271,10 @@ class _Finish:
         quality = self._quality(before, after, files, comparison)
         pair = comparison.pairs[0]
         low, high = pair.ratio.bounds(0.9)
+        busy = ", on a busy machine" if pair.contended else ""
         sentence = (
-            f"{pair.verdict}: {pair.ratio.value:.3f} [{low:.3f} to {high:.3f}] of the time before in onnxruntime,"
-            f" {pair.cpu_ratio.value:.3f} of the CPU time{', on a busy machine' if pair.contended else ''}"
+            f"{pair.verdict}: {pair.ratio.value:.3f} [{low:.3f} to {high:.3f}] of the time before in "
+            f"onnxruntime, {pair.cpu_ratio.value:.3f} of the CPU time{busy}"
         )
         record = PruneRecord(
             model=self.graph.name,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from joulecut.errors import UsageError
-from joulecut.workload.inputs import InputSpec, example, parse_inputs
+from joulecut.workload.inputs import arranged, example, parse_inputs
 from joulecut.workload.sources import LoadedModel, load_model
 
 if TYPE_CHECKING:
@@ -47,17 +47,28 @@ def traced(model: LoadedModel, given: Any = None, fallback: torch.Tensor | None 
 
     if model.module is None:
         raise UsageError(
-            f"{model.name} is an .onnx file, which holds no torch network.",
+            f"{model.onnx_path} is an .onnx file, which holds no torch network.",
             hint="Give package.module:callable, file.py:callable or a .pt2 program.",
         )
     return trace(model.module, _example(model, given, fallback), name=model.name)
+
+
+def _names(model: LoadedModel) -> tuple[str, ...]:
+    """What a network calls its inputs; () where it takes any."""
+    import inspect
+
+    assert model.module is not None
+    if model.inputs:
+        return tuple(spec.name for spec in model.inputs)
+    parameters = inspect.signature(model.module.forward).parameters.values()
+    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
 
 
 def _example(model: LoadedModel, given: Any, fallback: torch.Tensor | None) -> Sequence[torch.Tensor]:
     import torch
 
     if isinstance(given, str):
-        return example(parse_inputs(given))
+        return example(arranged(parse_inputs(given), _names(model)))
     if isinstance(given, torch.Tensor):
         return (given,)
     if isinstance(given, Sequence) and given and all(isinstance(t, torch.Tensor) for t in given):
@@ -69,5 +80,5 @@ def _example(model: LoadedModel, given: Any, fallback: torch.Tensor | None) -> S
     if fallback is not None:
         return (fallback,)
     if model.inputs:
-        return example(tuple(InputSpec(spec.name, spec.shape, spec.dtype) for spec in model.inputs))
+        return example(model.inputs)
     raise UsageError(f"{model.name} needs an example input:", hint="give its shape, as --input 1x3x224x224.")

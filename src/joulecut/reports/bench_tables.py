@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import PurePath
+
 from joulecut.benchmarks.records import Comparison, LatencyReport, PairRatio
 from joulecut.estimate import Estimate
 from joulecut.reports.text import describe, quantity, spread
 from joulecut.reports.view import Cell, Column, Table, name
 
-__all__ = ["latency_table", "ratio_table"]
+__all__ = ["latency_table", "ratio_table", "without_folder"]
+
+
+def without_folder(comparison: Comparison) -> Comparison:
+    """The comparison with the folder that all files share left out of their names, as it tells nothing."""
+    folders = {str(PurePath(model.file).parent) for model in comparison.models}
+    if len(folders) != 1:
+        return comparison
+    models = tuple(replace(model, file=PurePath(model.file).name) for model in comparison.models)
+    pairs = (replace(pair, a=PurePath(pair.a).name, b=PurePath(pair.b).name) for pair in comparison.pairs)
+    return replace(comparison, models=models, pairs=tuple(pairs))
 
 
 def latency_table(models: tuple[LatencyReport, ...]) -> Table:

@@ -7,7 +7,6 @@ change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,24 +17,15 @@ from joulecut.pruning.records import PruneRecord
 from joulecut.reports.profile_tables import filter_table, layer_table, uncounted_table
 from joulecut.reports.prune_tables import also_table, kept_table, quality_table, refused_table, stage_table
 from joulecut.reports.sections import report_of
-from joulecut.reports.terminal import print_facts, print_heading, print_note, print_table
-from joulecut.reports.text import printable, quantity
+from joulecut.reports.terminal import print_facts, print_heading, print_table
+from joulecut.reports.text import quantity
 from joulecut.reports.view import Cell, Table, energy_cells
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from joulecut.hw_models.catalogue import DeviceDescription
-    from joulecut.hw_models.explaining import Explanation
 
-__all__ = [
-    "print_comparison",
-    "print_device",
-    "print_devices",
-    "print_explanation",
-    "print_profile",
-    "print_prune",
-]
+__all__ = ["print_comparison", "print_profile", "print_prune"]
 
 
 def print_profile(profile: EnergyProfile, console: Console, *, limit: int = 20) -> None:
@@ -99,51 +89,9 @@ def print_prune(record: PruneRecord, console: Console, *, limit: int = 12) -> No
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print the verdicts, the ratios and the latencies, each with its interval."""
-    from joulecut.reports.bench_tables import latency_table, ratio_table
+    from joulecut.reports.bench_tables import latency_table, ratio_table, without_folder
 
     _print_head(comparison, console)
-    print_table(ratio_table(comparison), console)
-    print_table(latency_table(comparison.models), console)
-
-
-def print_explanation(explanation: Explanation, console: Console) -> None:
-    """Print where the joules of a layer or network come from, coefficient by coefficient."""
-    from joulecut.reports.device_tables import (
-        explanation_facts,
-        explanation_figures,
-        figure_table,
-        source_table,
-        terms_table,
-    )
-
-    print_heading(printable(explanation.subject), f"On {printable(explanation.device)}", console)
-    print_facts(explanation_facts(explanation), console)
-    print_note(f"\n{printable(explanation.formula)}", console)
-    print_table(terms_table(explanation), console)
-    figures = explanation_figures(explanation)
-    print_table(figure_table(figures), console)
-    print_table(source_table(dict.fromkeys(figure.source for figure in figures)), console)
-    _print_notes(explanation.notes, console)
-
-
-def print_devices(devices: Iterable[DeviceDescription], console: Console) -> None:
-    """Print the devices, one a row."""
-    from joulecut.reports.device_tables import device_list
-
-    print_table(device_list(devices), console)
-
-
-def print_device(device: DeviceDescription, console: Console) -> None:
-    """Print one device whole: every figure with unit, range, evidence and source."""
-    from joulecut.reports.device_tables import device_facts, figure_table, source_table
-
-    print_heading(printable(device.name), "", console)
-    print_facts(device_facts(device), console)
-    print_table(figure_table(device.figures), console)
-    print_table(source_table(device.sources), console)
-    _print_notes((device.note,) if device.note else (), console)
-
-
-def _print_notes(notes: tuple[str, ...], console: Console) -> None:
-    for note in notes:
-        print_note(f"\nNote: {printable(note)}", console)
+    shown = without_folder(comparison)
+    print_table(ratio_table(shown), console)
+    print_table(latency_table(shown.models), console)

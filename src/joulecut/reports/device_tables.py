@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
+from typing import TYPE_CHECKING
 
-from joulecut.hw_models.catalogue import DeviceDescription
-from joulecut.hw_models.explaining import Explanation
-from joulecut.hw_models.spec import Figure, Source
-from joulecut.reports.headline import BOUNDARIES
-from joulecut.reports.text import number, printable, quantity
+from joulecut.reports.text import BOUNDARIES, number, printable, quantity
 from joulecut.reports.view import Cell, Column, Fact, Table, name
+
+if TYPE_CHECKING:
+    from joulecut.hw_models.catalogue import DeviceDescription
+    from joulecut.hw_models.explaining import Explanation
+    from joulecut.hw_models.spec import Figure, Source
 
 __all__ = [
     "device_facts",

@@ -23,16 +23,7 @@ from joulecut.reports.text import (
 from joulecut.reports.view import NAME_WIDTH, Fact, Tone
 from joulecut.units import format_percent
 
-__all__ = ["BOUNDARIES", "comparison_facts", "profile_facts", "prune_facts"]
-
-BOUNDARIES: Final[dict[str, str]] = {
-    "soc_rail": "counted at the rail of the chip",
-    "cpu_package": "counted at the CPU package",
-    "board_dc": "counted at the supply of the board",
-    "wall_ac": "counted at the wall",
-    "definition": "by definition of a reference device that exists on paper only",
-}
-"""What each boundary means, in words."""
+__all__ = ["comparison_facts", "profile_facts", "prune_facts"]
 
 _MET: Final[dict[str, tuple[str, Tone]]] = {
     "yes": ("met", "good"),

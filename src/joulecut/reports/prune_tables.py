@@ -46,7 +46,10 @@ def quality_table(pair: QualityPair) -> Table:
         ("Latency in onnxruntime", _optional(before.latency), _optional(after.latency), ""),
         _energy(before.inference_energy, after.inference_energy),
     )
-    columns = (Column("Quality"), *(Column(head, numeric=True) for head in ("Before", "After", "Change")))
+    columns = (
+        Column("Quality", whole=True),
+        *(Column(head, numeric=True) for head in ("Before", "After", "Change")),
+    )
     cells = tuple((name(row[0]), *(Cell(text or "–") for text in row[1:])) for row in rows)
     return Table("quality", "Quality, size and cost", columns, cells)
 
@@ -73,7 +76,7 @@ def _optional(estimate: Estimate | None) -> str:
 def stage_table(rows: tuple[tuple[str, float], ...]) -> Table:
     """Validation accuracy after each stage of the work, so that no gain is booked twice."""
     columns = (
-        Column("Stage"),
+        Column("Stage", whole=True),
         Column("Validation accuracy", numeric=True),
         Column("Against the stage before", numeric=True),
     )

@@ -9,9 +9,9 @@ from typing import Any
 from joulecut.benchmarks.records import Comparison
 from joulecut.hw_models.profile import EnergyProfile
 from joulecut.pruning.records import PruneRecord
-from joulecut.reports.bench_tables import latency_table, ratio_table
+from joulecut.reports.bench_tables import latency_table, ratio_table, without_folder
 from joulecut.reports.figures import forest, search_path, staircases
-from joulecut.reports.headline import BOUNDARIES, comparison_facts, profile_facts, prune_facts
+from joulecut.reports.headline import comparison_facts, profile_facts, prune_facts
 from joulecut.reports.icicle import icicle
 from joulecut.reports.profile_tables import filter_table, layer_table, provenance_table, uncounted_table
 from joulecut.reports.prune_tables import (
@@ -22,7 +22,7 @@ from joulecut.reports.prune_tables import (
     stage_table,
     steps_table,
 )
-from joulecut.reports.text import printable, quantity
+from joulecut.reports.text import BOUNDARIES, printable, quantity
 from joulecut.reports.view import Fact, Section, Table
 from joulecut.units import format_count
 
@@ -109,7 +109,8 @@ def _prune_report(record: PruneRecord) -> Report:
     )
 
 
-def _comparison_report(comparison: Comparison) -> Report:
+def _comparison_report(whole: Comparison) -> Report:
+    comparison = without_folder(whole)
     tables = (ratio_table(comparison),) if comparison.pairs else ()
     sections = (
         *_section("ratio-section", "Ratios", _FOREST_LEAD, tables, figure="forest"),

@@ -9,6 +9,7 @@ from joulecut.estimate import Estimate, ratio
 from joulecut.units import format_percent, format_quantity
 
 __all__ = [
+    "BOUNDARIES",
     "describe",
     "interval",
     "number",
@@ -19,6 +20,15 @@ __all__ = [
     "shorten",
     "value",
 ]
+
+BOUNDARIES: Final[dict[str, str]] = {
+    "soc_rail": "counted at the rail of the chip",
+    "cpu_package": "counted at the CPU package",
+    "board_dc": "counted at the supply of the board",
+    "wall_ac": "counted at the wall",
+    "definition": "by definition of a reference device that exists on paper only",
+}
+"""What each boundary means, in words."""
 
 _ELLIPSIS: Final = "…"
 _UNSHOWABLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})

@@ -18,6 +18,7 @@ from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 from joulecut.errors import ModelError, UsageError
 from joulecut.workload.assemble import Network, assemble, merged, uncounted
+from joulecut.workload.inputs import InputSpec, arranged
 from joulecut.workload.layer import Uncounted, Workload
 from joulecut.workload.naming import is_leaf
 from joulecut.workload.onnx_ops import roles, settings, translate, weight_value
@@ -31,22 +32,24 @@ _SHAPE_UNKNOWN: Final = "its shape is not known from the file"
 _NO_DATA: Final = frozenset({"Shape", "Size"})
 
 
-def workload(path: str | Path, *, batch: int = 1) -> Workload:
+def workload(path: str | Path, *, batch: int = 1, inputs: tuple[InputSpec, ...] = ()) -> Workload:
     """What an .onnx network does in one inference, layer by layer.
 
     Args:
         path: the file; weights in files beside it are not read.
         batch: samples in one inference, where the file leaves the batch open. A file with a fixed batch
             keeps its own.
+        inputs: shapes of inputs that the file leaves open; their type is that of the file.
 
     Raises:
-        UsageError: no such file, a batch below 1, or another one than the file's own.
+        UsageError: no such file, a batch below 1, or another one or another input than the file's own.
         ModelError: no ONNX network, or one whose input has an open dimension that is not the batch.
     """
     if batch < 1:
         raise UsageError(f"the batch must be 1 or more, not {batch}.")
     file = Path(path)
     model = _load(file)
+    _fix_inputs(model.graph, inputs, file)
     batch = _fix_batch(model.graph, batch, file)
     graph = _inferred(model, file).graph
     reading = _Reading.of(graph)
@@ -78,10 +81,35 @@ def _load(file: Path) -> ModelProto:
     return model
 
 
+def _inputs(graph: GraphProto) -> list[ValueInfoProto]:
+    """The inputs that are no weights."""
+    stored = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in stored]
+
+
+def _fix_inputs(graph: GraphProto, specs: tuple[InputSpec, ...], file: Path) -> None:
+    """Write the given shapes into the inputs that the file leaves open."""
+    values = _inputs(graph)
+    for value, spec in zip(values, arranged(specs, tuple(value.name for value in values)), strict=False):
+        dims = value.type.tensor_type.shape.dim
+        own = "x".join(str(dim.dim_value) if dim.dim_value > 0 else dim.dim_param or "?" for dim in dims)
+        fits = len(dims) == len(spec.shape) and all(
+            dim.dim_value in (0, size) for dim, size in zip(dims, spec.shape, strict=True)
+        )
+        if not fits:
+            given = "x".join(map(str, spec.shape))
+            raise UsageError(f"the input {value.name} of {file.name} is {own}, not {given}.")
+        for dim, size in zip(dims, spec.shape, strict=True):
+            dim.dim_value = size
+    if len(specs) > len(values):
+        raise UsageError(
+            f"{file.name} takes {len(values)} input{'s' if len(values) != 1 else ''}, not {len(specs)}."
+        )
+
+
 def _fix_batch(graph: GraphProto, batch: int, file: Path) -> int:
     """Write the batch into the inputs; the shapes of all other values are to be found again."""
-    stored = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in stored]
+    inputs = _inputs(graph)
     open_names = set()
     for value in inputs:
         for position, dim in enumerate(value.type.tensor_type.shape.dim):
@@ -90,7 +118,7 @@ def _fix_batch(graph: GraphProto, batch: int, file: Path) -> int:
             if position and (not dim.dim_param or dim.dim_param not in open_names):
                 raise ModelError(
                     f"{file.name}: dimension {position} of the input {value.name} is open.",
-                    hint="Export it with a fixed size.",
+                    hint="Give its size with --input.",
                 )
             open_names.add(dim.dim_param)
             dim.dim_value = batch

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from joulecut.errors import MissingExtra, UsageError
+from joulecut.units import format_quantity
 from joulecut.workload.layer import DTYPE_BITS
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["InputSpec", "example", "parse_inputs"]
+__all__ = ["InputSpec", "arranged", "example", "parse_inputs"]
 
 _INPUT: Final = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:x\d+)*)(?::(?P<dtype>\w+))?")
 
@@ -59,6 +61,33 @@ def _input(part: str) -> InputSpec:
     return InputSpec(match["name"] or "", shape, dtype)
 
 
+def arranged(specs: tuple[InputSpec, ...], names: tuple[str, ...]) -> tuple[InputSpec, ...]:
+    """The inputs in the order in which a network takes them; those without a name fill the free places.
+
+    Args:
+        specs: what the user gave.
+        names: what the network calls its inputs, in order.
+
+    Raises:
+        UsageError: a name that the network does not have, or none for a place before the last one.
+
+    >>> [spec.shape for spec in arranged(parse_inputs("mask=1x1,1x2"), ("x", "mask"))]
+    [(1, 2), (1, 1)]
+    """
+    given = {spec.name: spec for spec in specs if spec.name}
+    unnamed = [spec for spec in specs if not spec.name]
+    unknown = next((name for name in given if name not in names), "")
+    if unknown:
+        known = ", ".join(names) or "none by name"
+        raise UsageError(f"the network has no input {unknown[:80]!r}.", hint=f"Its inputs: {known}.")
+    ordered = []
+    for name in names[: len(specs)]:
+        if name not in given and not unnamed:
+            raise UsageError(f"the input {name[:80]} is missing:", hint="give its shape too.")
+        ordered.append(given[name] if name in given else unnamed.pop(0))
+    return (*ordered, *unnamed)
+
+
 def example(specs: tuple[InputSpec, ...], seed: int = 0) -> tuple[torch.Tensor, ...]:
     """Example tensors: standard normal floats; integers 0 or 1, which any table of two rows can look up.
 
@@ -68,6 +97,7 @@ def example(specs: tuple[InputSpec, ...], seed: int = 0) -> tuple[torch.Tensor, 
 
     Raises:
         MissingExtra: torch is not installed.
+        UsageError: they are larger than the free memory.
 
     >>> example(parse_inputs("2x3"))[0].shape
     torch.Size([2, 3])
@@ -76,6 +106,7 @@ def example(specs: tuple[InputSpec, ...], seed: int = 0) -> tuple[torch.Tensor, 
         import torch
     except ModuleNotFoundError as error:
         raise MissingExtra("torch", "torch", "An example input") from error
+    _check_room(specs)
     generator = torch.Generator().manual_seed(seed)
     made = []
     for spec in specs:
@@ -85,3 +116,16 @@ def example(specs: tuple[InputSpec, ...], seed: int = 0) -> tuple[torch.Tensor, 
         else:
             made.append(torch.randint(0, 2, spec.shape, generator=generator).to(dtype))
     return tuple(made)
+
+
+def _check_room(specs: tuple[InputSpec, ...]) -> None:
+    from psutil import virtual_memory
+
+    needed = sum(math.prod(spec.shape) * DTYPE_BITS[spec.dtype] // 8 for spec in specs)
+    free = int(virtual_memory().available)
+    if needed > free:
+        sizes = format_quantity(needed, "B"), format_quantity(free, "B")
+        raise UsageError(
+            f"the input takes {sizes[0]} of memory, and {sizes[1]} are free:",
+            hint="give a smaller batch or shape.",
+        )

@@ -5,17 +5,12 @@ torch is imported when one of them needs it. Nothing is unpickled.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import importlib.util
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from joulecut.errors import JoulecutError, MissingExtra, ModelError, UsageError
+from joulecut.errors import MissingExtra, ModelError, UsageError
+from joulecut.workload.callables import AuthorsCode, find
 from joulecut.workload.inputs import InputSpec, example, parse_inputs
 
 if TYPE_CHECKING:
@@ -73,7 +68,7 @@ def load_model(spec: str) -> LoadedModel:
         return _program(Path(spec))
     if not source or not attribute:
         raise UsageError(f"{spec[:200]!r} names no network.", hint=_FORMS)
-    return LoadedModel(attribute, module=_built(spec, _attribute(source, attribute)))
+    return LoadedModel(attribute, module=_built(spec, find(source, attribute, hint=_FORMS)))
 
 
 def _program(path: Path) -> LoadedModel:
@@ -104,42 +99,6 @@ def _size(size: Any) -> int:
     return size if isinstance(size, int) else int(getattr(size.node, "hint", None) or 1)
 
 
-def _attribute(source: str, attribute: str) -> Any:
-    found: Any = _file(Path(source)) if source.endswith(".py") else _package(source)
-    for name in attribute.split("."):
-        if not hasattr(found, name):
-            raise UsageError(f"{source} has no {attribute!r}.", hint=_FORMS)
-        found = getattr(found, name)
-    return found
-
-
-def _package(name: str) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise UsageError(f"{name[:200]!r} is no module of Python.", hint=_FORMS)
-    with _AuthorsCode(f"importing {name}"), _importable_from(Path.cwd()):
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            missing = error.name or name
-            if name == missing or name.startswith(f"{missing}."):
-                raise UsageError(f"there is no module {missing}.", hint=_FORMS) from error
-            raise UsageError(f"{name} needs the module {missing}, which is not installed.") from error
-
-
-def _file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}.", hint=_FORMS)
-    name = f"joulecut_model_{path.stem}"
-    specification = importlib.util.spec_from_file_location(name, path)
-    if specification is None or specification.loader is None:
-        raise UsageError(f"{path} cannot be read as Python.", hint=_FORMS)
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module  # dataclasses and the like look their module up
-    with _AuthorsCode(f"running {path}"), _importable_from(path.parent.resolve()):
-        specification.loader.exec_module(module)
-    return module
-
-
 def _built(spec: str, found: Any) -> torch.nn.Module:
     _need_torch(f"The network {spec}")
     from torch.nn import Module
@@ -147,37 +106,18 @@ def _built(spec: str, found: Any) -> torch.nn.Module:
     if isinstance(found, Module):
         return found
     if not callable(found):
-        raise ModelError(f"{spec} is a {type(found).__name__}, not a network or a callable that returns one.")
-    with _AuthorsCode(f"calling {spec}"):
+        raise ModelError(
+            f"{spec} is of type {type(found).__name__}, neither a network nor a callable that makes one."
+        )
+    with AuthorsCode(f"calling {spec}"):
         made = found()
         if isinstance(made, Module):
             return made
-    raise ModelError(f"{spec} returned a {type(made).__name__}, not a torch.nn.Module.")
-
-
-@contextlib.contextmanager
-def _importable_from(folder: Path) -> Iterator[None]:
-    """Let the author's file import what lies beside it, as it can when Python runs it."""
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-
-
-class _AuthorsCode(contextlib.AbstractContextManager[None]):
-    """Runs code that may raise anything, and reports it as a ``ModelError`` that names it."""
-
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-
-    def __exit__(self, kind: object, error: BaseException | None, trail: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, JoulecutError):
-            first = (str(error).strip().splitlines() or [""])[0][:200]
-            reason = f"{type(error).__name__}: {first}".rstrip(": .")
-            raise ModelError(f"{self._doing} failed: {reason}.") from error
+    raise ModelError(f"{spec} returned an object of type {type(made).__name__}, not a torch.nn.Module.")
 
 
 def _need_torch(purpose: str) -> None:
-    if importlib.util.find_spec("torch") is None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
         raise MissingExtra("torch", "torch", purpose)

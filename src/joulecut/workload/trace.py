@@ -8,14 +8,13 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import fx
-from torch._dynamo.exc import FailOnRecompileLimitHit
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from joulecut.errors import TraceError, UsageError
@@ -33,19 +32,6 @@ __all__ = [
     "source_line",
     "trace",
 ]
-
-_EXPORT_ERRORS: Final = (
-    RuntimeError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-    ArithmeticError,
-    FailOnRecompileLimitHit,
-)
-"""What export raises, and what an author's ``forward`` raises under it. All other exceptions of
-``torch._dynamo.exc`` are RuntimeErrors (torch 2.13)."""
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _TORCH_FOLDER = str(Path(torch.__file__).parent)
@@ -88,7 +74,7 @@ def trace(model: torch.nn.Module, inputs: torch.Tensor | Sequence[torch.Tensor],
 
     Raises:
         TraceError: torch.export cannot capture it (with the reason and the line of the model's code).
-        UsageError: ``inputs`` is no tensor and no sequence of tensors.
+        UsageError: ``inputs`` is no tensor and no sequence of tensors, or not as many as ``forward`` takes.
 
     >>> traced = trace(torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU()), torch.zeros(1, 4))
     >>> [operation(node) for node in traced.module.graph.nodes if node.op == "call_function"]
@@ -99,10 +85,11 @@ def trace(model: torch.nn.Module, inputs: torch.Tensor | Sequence[torch.Tensor],
         raise UsageError("the example inputs must be one tensor, or one tensor per argument of forward.")
     program, dynamic = capture(model, example)
     module = _graph(program, model)
-    try:
+    attempt = _Attempt()
+    with attempt:
         _propagate(module, example)
-    except _EXPORT_ERRORS as error:
-        raise _trace_error(model, error) from error
+    if attempt.error is not None:
+        raise _trace_error(model, attempt.error) from attempt.error
     return Traced(name or type(model).__name__, module, example, dynamic)
 
 
@@ -139,8 +126,10 @@ def capture(
 
     Raises:
         TraceError: as ``trace``.
+        UsageError: not as many inputs as ``forward`` takes.
     """
     _check_devices(model, inputs)
+    _check_count(model, inputs)
     # Without gradients, so that a `with torch.no_grad()` of the author's is no block of its own in the graph.
     with quiet_torch(), evaluating(model), torch.no_grad():
         return _export(model, inputs)
@@ -171,6 +160,21 @@ def _check_devices(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) ->
         )
 
 
+def _check_count(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> None:
+    import inspect
+
+    signature = inspect.signature(model.forward)
+    try:
+        signature.bind(*example)
+    except TypeError as error:
+        taken = ", ".join(signature.parameters) or "nothing"
+        raise UsageError(
+            f"{type(model).__name__} takes {taken}, and the example is {len(example)} "
+            f"tensor{'s' if len(example) != 1 else ''}:",
+            hint="give one per input, as --input 1x3x32x32,1x10.",
+        ) from error
+
+
 def _export(
     model: torch.nn.Module, example: tuple[torch.Tensor, ...]
 ) -> tuple[torch.export.ExportedProgram, bool]:
@@ -178,15 +182,24 @@ def _export(
     batch = torch.export.Dim("batch", min=1)
     for args, dynamic in ((doubled, True), (example, False)):
         shapes = tuple({0: batch} if t.ndim else None for t in args) if dynamic else None
-        try:
+        attempt = _Attempt()
+        with attempt:
             program = torch.export.export(model, args, dynamic_shapes=_wrap(model, shapes), strict=False)
-        except _EXPORT_ERRORS as error:
-            if not dynamic:
-                raise _trace_error(model, error) from error
-            continue
-        if not dynamic or _runs(_graph(program, model), example):
-            return program, dynamic
+            if not dynamic or _runs(_graph(program, model), example):
+                return program, dynamic
+        if attempt.error is not None and not dynamic:
+            raise _trace_error(model, attempt.error) from attempt.error
     raise AssertionError("unreachable: the static attempt returns or raises")
+
+
+class _Attempt(AbstractContextManager[None]):
+    """Keeps what is raised inside: export raises much, and an author's ``forward`` under it anything."""
+
+    error: Exception | None = None
+
+    def __exit__(self, kind: object, error: BaseException | None, trail: object) -> bool:
+        self.error = error if isinstance(error, Exception) else None
+        return self.error is not None
 
 
 def _graph(program: torch.export.ExportedProgram, model: torch.nn.Module) -> fx.GraphModule:
@@ -232,13 +245,17 @@ def _runs(module: fx.GraphModule, example: tuple[torch.Tensor, ...]) -> bool:
 
 
 def _trace_error(model: torch.nn.Module, error: Exception) -> TraceError:
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    by_torch = type(error).__module__.split(".")[0] in ("torch", "builtins")
+    said = reason if by_torch and reason else f"{type(error).__name__}: {reason}"
     where = _user_frame(str(error)) or _traceback_line(error)
     at = f" at {where}" if where else ""
+    by_value = "data-dependent" in str(error) or "DataDependent" in type(error).__name__
     return TraceError(
-        f"torch.export cannot capture {type(model).__name__}{at}: {reason[:300]}",
-        hint="Replace control flow that depends on tensor values by torch.where or torch.cond, "
-        "and check that the example fits the network.",
+        f"torch.export cannot capture {type(model).__name__}{at}: {said[:300].rstrip('.: ')}.",
+        hint="Replace control flow that depends on tensor values by torch.where or torch.cond."
+        if by_value
+        else "Check that the network runs on an example of this shape and type.",
     )
 
 

@@ -17,7 +17,6 @@ from sklearn.datasets import load_digits as sklearn_digits
 from torch.utils.data import DataLoader, TensorDataset
 
 from joulecut.benchmarks.data.bundled import read_bundled
-from joulecut.benchmarks.data.callables import load_callable
 from joulecut.benchmarks.data.digits import load_digits
 from joulecut.benchmarks.data.idx import MEAN, STD, load_idx_folder, read_idx
 from joulecut.benchmarks.data.npz import load_npz
@@ -313,8 +312,8 @@ def test_batches_of_a_callable_are_collected(source: Path, form: str) -> None:
         ("single", "batch 1 of my_source:single is a Tensor, not a pair"),
         ("number", "gives a int, not an iterable"),
         ("nothing", "gives no batches"),
-        ("missing", "holds no 'missing'"),
-        ("constant", "holds a int, not a callable, 'constant'"),
+        ("missing", "has no 'missing'"),
+        ("constant", "gives a int, not an iterable"),
     ],
 )
 def test_unusable_callables(source: Path, name: str, message: str) -> None:
@@ -326,15 +325,15 @@ def test_unusable_specs(source: Path) -> None:
     for spec, message in {
         "digit": "no data that joulecut knows",
         "nowhere.py:f": "there is no file nowhere.py",
-        "no_such_module:f": "cannot be imported: No module named 'no_such_module'",
-        "..:f": "cannot be imported",
-        "math:not a name": "is neither",
+        "no_such_module:f": "there is no module no_such_module",
+        "..:f": "is no module of Python",
+        "math:not a name": "math has no 'not a name'",
     }.items():
         with pytest.raises(UsageError, match=message):
             load_data(spec)
     source.write_text("def broken(:\n")
-    with pytest.raises(UsageError, match="syntax error at line 1"):
-        load_callable("my_source.py:broken")
+    with pytest.raises(UsageError, match=r"running my_source\.py failed: SyntaxError: .*line 1"):
+        load_data("my_source.py:broken")
 
 
 def test_loaders_pairs_and_splits_are_taken() -> None:

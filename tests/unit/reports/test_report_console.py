@@ -13,14 +13,8 @@ from rich.console import Console
 from joulecut.hw_models.catalogue import DeviceDescription
 from joulecut.hw_models.explaining import Explanation, Term
 from joulecut.hw_models.spec import Figure, Source
-from joulecut.reports.console import (
-    print_comparison,
-    print_device,
-    print_devices,
-    print_explanation,
-    print_profile,
-    print_prune,
-)
+from joulecut.reports.console import print_comparison, print_profile, print_prune
+from joulecut.reports.device_console import print_device, print_devices, print_explanation
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

@@ -83,8 +83,8 @@ def test_callables_of_a_package(models: Path, monkeypatch: pytest.MonkeyPatch) -
     ("spec", "error", "message"),
     [
         ("{}:missing", UsageError, "has no 'missing'"),
-        ("{}:wrong", ModelError, "returned a str, not a torch.nn.Module"),
-        ("{}:number", ModelError, "is a int, not a network"),
+        ("{}:wrong", ModelError, "returned an object of type str, not a torch.nn.Module"),
+        ("{}:number", ModelError, "is of type int, neither a network"),
         ("{}:broken", ModelError, r"broken failed: Odd: the weights are gone\.$"),
         ("{}/../nowhere.py:net", UsageError, "there is no file"),
         ("no_such_package.nets:net", UsageError, "there is no module no_such_package"),

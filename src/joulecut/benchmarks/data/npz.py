@@ -65,7 +65,7 @@ def _arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     except (zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise UsageError(f"{path} is a damaged .npz file: {error}.", hint=_HINT) from error
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error}.") from error
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}.", hint=_HINT) from error
     except ValueError as error:
         raise UsageError(
             f"{path} holds an array that cannot be read as numbers: {error}.",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
-from joulecut.benchmarks.data.callables import load_callable
-from joulecut.benchmarks.data.records import Splits, labelled, split
+from joulecut.benchmarks.data.records import Dataset, Splits, labelled, split
 from joulecut.errors import UsageError
+from joulecut.workload.callables import AuthorsCode, find
 
 __all__ = ["from_loader", "load_data"]
 
@@ -46,8 +46,17 @@ def load_data(spec: str) -> Splits:
     if path.suffix == ".npz":
         return npz.load_npz(path)
     if ":" in spec:
-        return from_loader(load_callable(spec)(), name=spec)
+        return _from_callable(spec)
     raise UsageError(f"{spec[:200]!r} is no data that joulecut knows.", hint=_FORMS)
+
+
+def _from_callable(spec: str) -> Splits:
+    source, _, name = spec.rpartition(":")
+    made = find(source, name, hint=_FORMS, failure=UsageError)
+    if callable(made):
+        with AuthorsCode(f"calling {spec}", UsageError):
+            made = made()
+    return from_loader(made, name=spec)
 
 
 def from_loader(data: Any, *, name: str = "data") -> Splits:
@@ -87,15 +96,10 @@ def _collect(batches: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     inputs: list[torch.Tensor] = []
     labels: list[torch.Tensor] = []
     size = 0
-    for index, batch in enumerate(batches):
-        if not _is_pair(batch):
-            raise UsageError(
-                f"batch {index} of {name} is a {type(batch).__name__}, not a pair of arrays (x, y)."
-            )
-        part = labelled(f"batch {index} of {name}", *batch)
+    for part in _parts(batches, name):
         if inputs and part.inputs.shape[1:] != inputs[0].shape[1:]:
             shapes = f"{list(part.inputs.shape[1:])}, those before {list(inputs[0].shape[1:])}"
-            raise UsageError(f"samples in batch {index} of {name} have shape {shapes}.")
+            raise UsageError(f"samples in {part.name} have shape {shapes}.")
         inputs.append(part.inputs)
         labels.append(part.labels)
         size += part.inputs.nbytes
@@ -104,3 +108,14 @@ def _collect(batches: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     if not inputs:
         raise UsageError(f"{name} gives no batches.")
     return torch.cat(inputs), torch.cat(labels)
+
+
+def _parts(batches: Iterable[Any], name: str) -> Iterator[Dataset]:
+    """Each batch, checked."""
+    with AuthorsCode(f"reading {name}", UsageError):
+        for index, batch in enumerate(batches):
+            if not _is_pair(batch):
+                raise UsageError(
+                    f"batch {index} of {name} is a {type(batch).__name__}, not a pair of arrays (x, y)."
+                )
+            yield labelled(f"batch {index} of {name}", *batch)
