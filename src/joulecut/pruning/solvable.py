@@ -146,8 +146,20 @@ def _sum(node: fx.Node) -> tuple[str, str]:
     if operation(user) not in ("add", "add_") or user.kwargs.get("alpha", 1) != 1 or len(operands) != 2:
         return "", ""
     other = operands[1] if operands[0] is node else operands[0]
-    same = isinstance(other, fx.Node) and other is not node and _shape(other) == _shape(node)
-    return (user.name, other.name) if same and isinstance(other, fx.Node) else ("", "")
+    if not isinstance(other, fx.Node) or other is node or _shape(other) != _shape(node):
+        return "", ""
+    return (user.name, other.name) if _depends_on_input(other) else ("", "")
+
+
+def _depends_on_input(node: fx.Node) -> bool:
+    """Whether a value is computed from the network's input; one that is not has no row for each sample."""
+    seen, stack = {node}, [node]
+    while stack:
+        for read in stack.pop().all_input_nodes:
+            if read not in seen:
+                seen.add(read)
+                stack.append(read)
+    return any(found.op == "placeholder" for found in seen)
 
 
 def _shape(node: fx.Node) -> tuple[int, ...]:
