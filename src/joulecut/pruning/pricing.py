@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import fx
@@ -20,7 +20,7 @@ from joulecut.hw_models.modelling import total_estimate
 from joulecut.hw_models.spec import DeviceSpec
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.coupling.groups import Group
-from joulecut.pruning.coupling.propagate import shape_of
+from joulecut.pruning.coupling.propagate import shape_of, tensor_nodes
 from joulecut.workload.layer import LayerWork
 
 __all__ = ["ChannelCount", "PricedLayer", "Pricer", "pricer"]
@@ -42,12 +42,28 @@ class ChannelCount:
 
 @dataclass(frozen=True, slots=True)
 class PricedLayer:
-    """A layer with its channel counts."""
+    """A layer with its channel counts.
+
+    Attributes:
+        node: name of its node.
+        work: its work at full width.
+        reads: channels read.
+        writes: channels written.
+        operands: where it reads several activations, bytes per channel and channels of each.
+    """
 
     node: str
     work: LayerWork
     reads: ChannelCount
     writes: ChannelCount
+    operands: tuple[tuple[int, ChannelCount], ...] = ()
+
+    def at(self, widths: Widths) -> LayerWork:
+        """Its work at these widths."""
+        work = self.work.resized(self.reads.at(widths), self.writes.at(widths))
+        if not self.operands:
+            return work
+        return replace(work, in_bytes=sum(size * count.at(widths) for size, count in self.operands))
 
 
 class Pricer:
@@ -67,12 +83,16 @@ class Pricer:
         self._overhead_j = overhead.dynamic_j + overhead.static_j
         self._touched: dict[str, list[PricedLayer]] = {name: [] for name in sizes}
         for layer in layers:
-            for name in {group for group, _ in (*layer.reads.terms, *layer.writes.terms)}:
+            counts = (layer.reads, layer.writes, *(count for _, count in layer.operands))
+            for name in {group for count in counts for group, _ in count.terms}:
                 self._touched[name].append(layer)
 
     def layer_j(self, layer: PricedLayer, widths: Widths) -> float:
         """Joules of one layer, its static share included."""
-        cost = layer_cost(self.device, layer.work, layer.reads.at(widths), layer.writes.at(widths))
+        if layer.operands:
+            cost = layer_cost(self.device, layer.at(widths))
+        else:
+            cost = layer_cost(self.device, layer.work, layer.reads.at(widths), layer.writes.at(widths))
         return cost.dynamic_j + cost.static_j
 
     def total_j(self, widths: Widths) -> float:
@@ -87,7 +107,7 @@ class Pricer:
 
     def works(self, widths: Widths) -> dict[str, LayerWork]:
         """The work of each priced node at these widths."""
-        return {x.node: x.work.resized(x.reads.at(widths), x.writes.at(widths)) for x in self.layers}
+        return {layer.node: layer.at(widths) for layer in self.layers}
 
     def total(self, widths: Widths) -> Estimate:
         """Joules of one inference with the interval that the device's data are worth for such a network."""
@@ -122,12 +142,31 @@ def _priced(
     if work.kind in ("dense", "depthwise") and isinstance(source, fx.Node):
         return PricedLayer(node.name, work, _count(coupling, source, work.in_channels, owner, groups), writes)
     scale_in = ChannelCount(work.in_channels, ()) if work.in_channels != work.out_channels else writes
-    return PricedLayer(node.name, work, scale_in, writes)
+    operands = _operands(coupling, node, work, owner, groups)
+    return PricedLayer(node.name, work, scale_in, writes, operands)
+
+
+def _operands(
+    coupling: Coupling, node: fx.Node, work: LayerWork, owner: torch.Tensor, groups: tuple[Group, ...]
+) -> tuple[tuple[int, ChannelCount], ...]:
+    """Bytes per channel and channels of each activation that an operation reads, where there are several."""
+    read = [n for n in tensor_nodes(node) if n.op != "get_attr"]
+    found = []
+    for operand in read if len(read) > 1 else ():
+        value = operand.meta["val"]
+        counts = [_count(coupling, operand, int(value.shape[d]), owner, groups) for d in (-1, 1 % value.ndim)]
+        count = max(counts, key=lambda count: len(count.terms))
+        channels = count.at({group.name: group.size for group in groups})
+        found.append((value.numel() * value.element_size() // channels, count))
+    total = sum(size * count.at({group.name: group.size for group in groups}) for size, count in found)
+    return tuple(found) if total == work.in_bytes else ()
 
 
 def _count(
     coupling: Coupling, node: fx.Node, channels: int, owner: torch.Tensor, groups: tuple[Group, ...]
 ) -> ChannelCount:
+    if isinstance(node.meta.get("val"), (tuple, list)):  # of several results the first that is read
+        node = next((user for user in node.users if user.users), node)
     shape = shape_of(node)
     dims = [d for d in (1, len(shape) - 1) if 0 < d < len(shape) and shape[d] == channels]
     for d in dims:

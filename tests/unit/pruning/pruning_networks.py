@@ -60,12 +60,12 @@ def build(factory: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
         return randomised(factory(), seed)
 
 
-def random_kept(coupling: Coupling, seed: int) -> dict[str, list[int]]:
-    """Between one channel and all but one of every group."""
+def random_kept(coupling: Coupling, seed: int, fewest: int = 1) -> dict[str, list[int]]:
+    """Between the fewest channels and all but one of every group."""
     generator = torch.Generator().manual_seed(seed)
     kept = {}
     for group in coupling.groups():
-        count = int(torch.randint(1, group.size, (1,), generator=generator))
+        count = int(torch.randint(min(fewest, group.size - 1), group.size, (1,), generator=generator))
         kept[group.name] = sorted(torch.randperm(group.size, generator=generator)[:count].tolist())
     return kept
 
@@ -345,6 +345,36 @@ class Pyramid(nn.Module):
         return torch.squeeze(functional.adaptive_avg_pool2d(x, 1))
 
 
+class Gated(nn.Module):
+    """A gate of one channel over many, and channels that take different ways to the same layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.gate, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 1, 1), nn.Conv2d(16, 6, 1)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        x = torch.cat([x * torch.sigmoid(self.gate(x)), functional.max_pool2d(x, 3, 1, 1)], 1)
+        left, right = x.chunk(2, 1)
+        x = functional.avg_pool2d(torch.cat([left, functional.max_pool2d(right, 3, 1, 1)], 1), 2)
+        logits: Tensor = self.head(self.b(x).amax((2, 3)))
+        return logits
+
+
+class Halves(nn.Module):
+    """Half of a layer's channels are pooled, and all are read together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 12, 3, padding=1), nn.Conv2d(12, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = self.a(x).split([8, 4], 1)
+        logits: Tensor = self.b(torch.cat([left, functional.max_pool2d(right, 3, 1, 1)], 1)).mean((2, 3))
+        return logits
+
+
 EXACT: dict[str, Sample] = {
     "residual": Sample(Residual, (3, 8, 8), {"stem": 8, "a": 6, "c": 12, "d": 10}),
     "separable": Sample(Separable, (1, 10, 10), {"stem": 8, "point": 12}),
@@ -361,5 +391,7 @@ EXACT: dict[str, Sample] = {
     "perceptron": Sample(perceptron, (12,), {"0": 16, "3": 10}),
     "called twice": Sample(Twice, (3, 6, 6), {"stem": 6}),
     "scaled": Sample(Scaled, (5, 6), {"embed": 8, "up": 12}),
+    "gated": Sample(Gated, (3, 6, 6), {"a": 8, "b": 6}),
+    "halves": Sample(Halves, (3, 6, 6), {"a": 8, "a#2": 4}),
     "pyramid": Sample(Pyramid, (3, 8, 8), {"stem": 6}),
 }

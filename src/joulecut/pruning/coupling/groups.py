@@ -56,6 +56,8 @@ class Group:
 
 
 _Place = tuple[str, int, str, str]
+_MULTIPLIER = 6364136223846793005
+"""Of a linear congruential generator (Knuth, MMIX): spreads the numbers of values over 64 bits."""
 
 
 def find_groups(walk: Walk) -> tuple[Group, ...]:
@@ -70,13 +72,35 @@ def find_groups(walk: Walk) -> tuple[Group, ...]:
                     places[number][(use.parameter, dim, use.role, use.node)].append(position)
                     if use.role == "writer":
                         writes.add(number)
-    bundles: dict[tuple[tuple[_Place, int], ...], list[int]] = defaultdict(list)
+    ways = _ways(walk, solution)
+    bundles: dict[tuple[int, tuple[tuple[_Place, int], ...]], list[int]] = defaultdict(list)
     for number in sorted(writes):  # places were found in the order of execution, so each key is too
-        bundles[tuple((place, len(found)) for place, found in places[number].items())].append(number)
+        key = tuple((place, len(found)) for place, found in places[number].items())
+        bundles[int(ways[number]), key].append(number)
     inexact = _inexact(walk, solution)
     return _named(
-        [_group([place for place, _ in key], numbers, places, inexact) for key, numbers in bundles.items()]
+        [
+            _group([place for place, _ in key], numbers, places, inexact)
+            for (_, key), numbers in bundles.items()
+        ]
     )
+
+
+def _ways(walk: Walk, solution: Solution) -> Tensor:
+    """A number by class that two classes share when they go through the same values: int64 [classes].
+
+    Channels of one layer that a split sends different ways are not interchangeable, though the same weights
+    write and read them.
+    """
+    way = torch.zeros(walk.ids.count, dtype=torch.long)
+    count = 0
+    for found in walk.labels.values():
+        for item in found:
+            for label in (item,) if isinstance(item, Tensor) else item:
+                count += 1
+                inside = torch.unique(solution.root[label])
+                way[inside] = way[inside] * _MULTIPLIER + count
+    return way
 
 
 def _by_dimension(seen: Tensor, dim: int | None) -> list[tuple[int, list[int]]]:

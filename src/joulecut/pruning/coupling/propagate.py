@@ -7,14 +7,14 @@ something wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, fx
 
-from joulecut.pruning.coupling.identities import FIXED, Identities, Reason
+from joulecut.pruning.coupling.identities import Identities, Reason
 from joulecut.pruning.coupling.labels import Labels, channel_label, narrowed, varies
 from joulecut.pruning.coupling.tying import canonical_names
 from joulecut.workload.trace import module_path, operation, source_line
@@ -187,12 +187,19 @@ def _apply(state: Walk, node: fx.Node, rules: dict[str, Rule]) -> Labels | tuple
     rule = rules.get(operation(node))
     if rule is not None:
         found = rule(state, node)
-        return tuple(_clean(item) for item in found)  # type: ignore[return-value]
+        return tuple(_clean(state, node, found))  # type: ignore[return-value]
     state.refuse(node, f"the operation {operation(node)} is not handled")
     return ()
 
 
-def _clean(item: Tensor | Labels) -> Tensor | Labels:
-    if isinstance(item, Tensor):
-        return narrowed(item)
-    return tuple(narrowed(label) for label in item if varies(label) or bool((label != FIXED).any()))
+def _clean(state: Walk, node: fx.Node, found: Sequence[Tensor | Labels]) -> Iterator[Tensor | Labels]:
+    """Labels narrowed; one that is constant is dropped and its channel kept, as a value cannot lose all."""
+    for item in found:
+        if not isinstance(item, Tensor):
+            yield tuple(label for label in _clean(state, node, item) if isinstance(label, Tensor))
+            continue
+        label = narrowed(item)
+        if varies(label):
+            yield label
+        else:
+            state.freeze((label,), node, "it is the only channel of a value")
