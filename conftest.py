@@ -35,3 +35,16 @@ def cpu_seconds(tmp_path: Path) -> Callable[[list[str]], float]:
         return min(once(argv) for _ in range(5))
 
     return least
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command line in this process: exit code, stdout, stderr."""
+    from joulecut.cli.main import main
+
+    def run(*argv: object) -> tuple[int, str, str]:
+        code = main([str(part) for part in argv])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run

@@ -5,6 +5,7 @@ torch is not needed here: whoever has a .onnx file can benchmark it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,6 +124,7 @@ def load(model: str | bytes, settings: Settings, file: str) -> ort.InferenceSess
         UsageError: threads below 1.
         ModelError: not an ONNX model, or one that onnxruntime cannot run.
     """
+    _no_telemetry()
     import onnxruntime as ort
 
     if settings.threads < 1:
@@ -139,6 +141,15 @@ def load(model: str | bytes, settings: Settings, file: str) -> ort.InferenceSess
         options.add_session_config_entry(f"session.{pool}.allow_spinning", str(int(settings.spinning)))
     with one_sentence(file):
         return ort.InferenceSession(model, options, providers=[_PROVIDER])
+
+
+def _no_telemetry() -> None:
+    """Keep onnxruntime from reporting to its maker, and its uploader off the machine that is timed.
+
+    Since 1.29 its Linux wheels do so by default (docs/Privacy.md of onnxruntime). The variable is read when
+    it is first imported; whoever sets it to 0 has decided otherwise.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def fixed_inputs(session: ort.InferenceSession, file: str) -> dict[str, NDArray[Any]]:

@@ -108,6 +108,8 @@ def check_file(path: str | None) -> None:
         return
     if Path(path).is_dir():
         raise OutputError(f"cannot write {path}: it is a folder.", hint="Name a file in it.")
+    if Path(path).is_symlink() and not Path(path).exists():
+        raise OutputError(f"{path} is a link that leads nowhere.", hint="Choose another name for the file.")
     if not Path(path).exists() or Path(path).is_file():  # a device, as /dev/stdout, is written in place
         _check_parent(Path(path))
 
@@ -127,6 +129,8 @@ def check_folder(path: str, *, force: bool) -> None:
         _try_writing(folder, path)
     elif folder.exists():
         raise OutputError(f"{path} is a file, not a folder.", hint="Choose another name for the folder.")
+    elif folder.is_symlink():
+        raise OutputError(f"{path} is a link that leads nowhere.", hint="Choose another name for the folder.")
     else:
         _check_parent(folder)
 

@@ -23,7 +23,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     Raises:
         OutputError: the folder cannot be made or written; nothing is left behind.
     """
-    target = folder.resolve()
+    target = folder.absolute()
     exists = target.is_dir()
     taken = next((name for name in files if (target / name).is_dir()), "")
     if taken:
@@ -43,7 +43,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             mask = os.umask(0)
             os.umask(mask)
             staged.chmod(0o777 & ~mask)
-            staged.replace(target)
+            staged.rename(target)
     except OSError as error:
         raise _failure(folder, error) from error
     finally:
