@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+"""As the command line sets it, before torch is imported: see ``joulecut.cli.entry``."""
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+"""As ``joulecut.benchmarks.session`` sets it; some tests import onnxruntime first."""
+
 collect_ignore = ["profiler", "pruning", "benchmarks", "hw_models"]
 
 
