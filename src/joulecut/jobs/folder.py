@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from joulecut.errors import OutputError
@@ -28,10 +29,12 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     taken = next((name for name in files if (target / name).is_dir()), "")
     if taken:
         raise OutputError(f"cannot write {folder / taken}: it is a folder.", hint="Choose another folder.")
+    missing = [parent for parent in target.parents if not parent.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(dir=target if exists else target.parent, prefix=".joulecut-"))
     except OSError as error:
+        _remove(missing)
         raise _failure(folder, error) from error
     try:
         for name, data in files.items():
@@ -48,6 +51,15 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         raise _failure(folder, error) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+        if not target.exists():
+            _remove(missing)
+
+
+def _remove(folders: list[Path]) -> None:
+    """Remove folders that were made for nothing, the innermost first."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _failure(folder: Path, error: OSError) -> OutputError:

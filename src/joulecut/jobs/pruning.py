@@ -35,11 +35,11 @@ from joulecut.jobs.profiling import provenance, resolve_device
 from joulecut.jobs.source import loaded, traced
 from joulecut.pruning.budget import check, judge_budget, parse_budget
 from joulecut.pruning.coupling.engine import Coupling
-from joulecut.pruning.greedy import SearchSettings
 from joulecut.pruning.pricing import pricer
 from joulecut.pruning.recipe import Recipe, recipe
 from joulecut.pruning.records import Budget, PruneRecord, PruneStep, Quality, QualityPair, Refusal
 from joulecut.pruning.run import Judge, Progress, Pruned, Samples, prune_channels, silent
+from joulecut.pruning.settings import SearchSettings
 from joulecut.pruning.staircase import staircases
 from joulecut.units import format_percent
 from joulecut.workload.from_torch import layer_works, workload

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from joulecut.pruning.coupling.groups import Group
 from joulecut.pruning.leastsquares import gram
 from joulecut.pruning.network import Network, Values
+from joulecut.pruning.sensitivity import output_gradients
 from joulecut.pruning.solvable import SolvableLayer, columns, sample_rows
 
 __all__ = ["Proposal", "Statistics", "gather", "propose"]
@@ -100,35 +101,15 @@ def gather(
 def _gradients(
     network: Network, names: set[str], layers: Mapping[str, SolvableLayer], inputs: Tensor, seed: int
 ) -> dict[str, Tensor]:
-    """Covariance of d loss / d output with labels sampled from the predictions (the true Fisher)."""
+    """Covariance of the loss gradient at each reader's output."""
     total: dict[str, Tensor] = {}
-    batch = 256
-    for start in range(0, len(inputs), batch):
-        piece = inputs[start : start + batch]
-        taps: dict[str, Tensor] = {}
 
-        def watch(node: fx.Node, value: object, taps: dict[str, Tensor] = taps) -> None:
-            if node.name in names and isinstance(value, Tensor):
-                if not value.requires_grad:
-                    value.requires_grad_(True)
-                value.retain_grad()
-                taps[node.name] = value
+    def take(name: str, gradient: Tensor) -> None:
+        by_channel = gradient.movedim(1, -1) if layers[name].taps else gradient
+        flat = by_channel.reshape(-1, by_channel.shape[-1])
+        total[name] = total.get(name, torch.zeros(())) + (flat.T @ flat).double()
 
-        with torch.enable_grad():
-            logits, _ = network.run(piece, after=watch)
-            generator = torch.Generator().manual_seed(seed + start)
-            labels = torch.multinomial(logits.detach().softmax(-1), 1, generator=generator)[:, 0]
-            torch.nn.functional.cross_entropy(logits, labels, reduction="sum").backward()  # type: ignore[no-untyped-call]
-        for name, value in taps.items():
-            grad = value.grad
-            if grad is None:
-                continue
-            flat = (
-                grad.movedim(1, -1).reshape(-1, value.shape[1])
-                if layers[name].taps
-                else grad.reshape(-1, grad.shape[-1])
-            )
-            total[name] = total.get(name, torch.zeros(())) + (flat.T @ flat).double()
+    output_gradients(network, inputs, frozenset(names), 1, seed, take)
     return {name: covariance / len(inputs) for name, covariance in total.items()}
 
 

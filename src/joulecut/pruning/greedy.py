@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,32 +14,10 @@ from joulecut.pruning.elimination import Proposal, Statistics, gather, propose
 from joulecut.pruning.network import Network, Values
 from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.records import Candidate
-from joulecut.pruning.refit import RefitSettings, Teacher, refit
+from joulecut.pruning.refit import Teacher, refit
+from joulecut.pruning.settings import SearchSettings
 
-__all__ = ["Search", "SearchSettings", "Step", "chunk"]
-
-
-@dataclass(frozen=True, slots=True)
-class SearchSettings:
-    """How the search looks for its next removal.
-
-    Attributes:
-        refit_every: removals between two sequential refits.
-        shortlist: candidates whose true loss is measured at each step.
-        gram_rows: rows of the Grams behind the proposals.
-        gradient_samples: samples behind the gradient covariance.
-        ridge: ridge of the proposals.
-        refit: settings of the refits on the way.
-        seed: for sampled labels.
-    """
-
-    refit_every: int = 2
-    shortlist: int = 8
-    gram_rows: int = 6_000
-    gradient_samples: int = 512
-    ridge: float = 1e-3
-    refit: RefitSettings = field(default_factory=lambda: RefitSettings(rows=6_000))
-    seed: int = 0
+__all__ = ["Search", "Step", "chunk"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,12 +114,15 @@ class Search:
                 network = refit(network, self.teacher, self.settings.refit)
             with torch.no_grad():
                 logits, values = network.run(self.teacher.inputs, keep=None)
-            statistics = self._statistics(network, values, count)
-            tried = self._tried(network, values, self.loss(logits), statistics, widths, banned)
+            statistics = self.statistics(network, values, count)
+            needed_j = self.pricer.total_j(widths) - limit
+            tried = self._tried(network, values, self.loss(logits), statistics, widths, needed_j, banned)
             if not tried:
                 return
-            ordered, reason = self._ordered(tried, self.pricer.total_j(widths), limit)
+            ordered = sorted(tried, key=lambda t: (t.record.price, t.record.group))
             network = ordered[0].network
+            reaches = ordered[0].record.saving_j >= needed_j
+            reason = "least loss per joule needed" if reaches else "least loss per joule"
             count += 1
             energy_j = self.pricer.total_j(self._widths(network))
             candidates = tuple(t.record for t in ordered)
@@ -157,7 +138,8 @@ class Search:
     def _widths(self, network: Network) -> dict[str, int]:
         return {name: len(kept) for name, kept in network.kept.items()}
 
-    def _statistics(self, network: Network, values: Values, count: int) -> Statistics:
+    def statistics(self, network: Network, values: Values, count: int) -> Statistics:
+        """What proposals need to know of every reader at the current widths."""
         settings = self.settings
         samples = self.teacher.inputs[: settings.gradient_samples]
         return gather(
@@ -177,22 +159,28 @@ class Search:
         loss: float,
         statistics: Statistics,
         widths: dict[str, int],
+        needed_j: float,
         banned: Callable[[str], bool],
     ) -> list[_Tried]:
-        """Propose in every group, then measure the true loss of the best few."""
+        """Propose in every group, then measure the true loss of the best few.
+
+        A saving counts up to what is still needed: near the end, a large removal that overshoots must beat
+        the small ones that would do.
+        """
         proposals: list[tuple[float, float, Proposal]] = []
         for group in network.coupling.groups():
             channels = chunk(widths[group.name], self.step)
             saving_j = self.pricer.saving_j(widths, group.name, channels) if channels else 0.0
             if saving_j > 0 and not banned(group.name):
                 proposal = propose(network, group, self.teacher.layers, statistics, channels)
-                proposals.append((proposal.cost / saving_j, saving_j, proposal))
+                proposals.append((proposal.cost / min(saving_j, needed_j), saving_j, proposal))
         proposals.sort(key=lambda item: (item[0], item[2].group.name))
         tried = []
         for _, saving_j, proposal in proposals[: self.settings.shortlist]:
             smaller = network.with_weights(proposal.weights).cut(proposal.group, proposal.channels)
             rise = self.loss(self._rerun(network, values, smaller, proposal)) - loss
-            price = rise / saving_j if rise > 0 else rise * saving_j
+            useful_j = min(saving_j, needed_j)
+            price = rise / useful_j if rise > 0 else rise * useful_j
             record = Candidate(proposal.group.name, tuple(sorted(proposal.channels)), saving_j, rise, price)
             tried.append(_Tried(proposal, smaller, record))
         return tried
@@ -218,17 +206,6 @@ class Search:
         known = network.sliced_values(values, smaller, unchanged)
         with torch.no_grad():
             return smaller.run(self.teacher.inputs, known=known)[0]
-
-    def _ordered(self, tried: list[_Tried], energy_j: float, limit: float) -> tuple[list[_Tried], str]:
-        """Candidates by price; the last step goes by loss among those that reach the budget."""
-        reaching = [t for t in tried if energy_j - t.record.saving_j <= limit]
-        if reaching:
-            first = sorted(reaching, key=lambda t: (t.record.loss, t.record.group))
-            rest = sorted(
-                (t for t in tried if t not in reaching), key=lambda t: (t.record.price, t.record.group)
-            )
-            return first + rest, "least loss among the removals that reach the budget"
-        return sorted(tried, key=lambda t: (t.record.price, t.record.group)), "least loss per joule"
 
 
 def _touches(network: Network, node: object, group: Group) -> bool:

@@ -58,7 +58,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class PruneStep:
-    """One greedy step: what was taken, why, and what else was at hand."""
+    """One step: what was taken, why, and what else was at hand.
+
+    Late steps are exchanges: ``put_back`` then holds the channels that came back for those taken, its saving
+    below 0, and the losses are those on held-out calibration samples.
+    """
 
     index: int
     taken: Candidate
@@ -69,6 +73,7 @@ class PruneStep:
     calibration_loss: float
     accuracy: float | None
     duration_s: float
+    put_back: Candidate | None = None
 
 
 @dataclass(frozen=True, slots=True)

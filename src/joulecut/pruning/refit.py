@@ -19,39 +19,27 @@ from torch.fx.node import map_arg
 
 from joulecut.pruning.leastsquares import gram, product, solve
 from joulecut.pruning.network import Network, Values
+from joulecut.pruning.sensitivity import row_scales
+from joulecut.pruning.settings import RefitSettings
 from joulecut.pruning.solvable import Rows, SolvableLayer, columns, sample_rows, solvable_layers, targets
 from joulecut.workload.trace import argument
 
-__all__ = ["RefitSettings", "Teacher", "refit", "teach"]
-
-
-@dataclass(frozen=True, slots=True)
-class RefitSettings:
-    """How a refit samples and solves.
-
-    Attributes:
-        rows: most rows (samples x positions) of one layer's problem.
-        ridge: pull towards the weights before, relative to the mean diagonal of the Gram; 1e-5 to 1e-2
-            measured equal with 10 or more rows per unknown.
-        passes: how often the target is set anew for the side where a ReLU cuts off.
-    """
-
-    rows: int = 20_000
-    ridge: float = 1e-3
-    passes: int = 2
+__all__ = ["Teacher", "refit", "teach"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Teacher:
     """Sampled pre-activations of the original network on the calibration inputs.
 
-    ``rows[node]`` is float [rows, channels] for every solvable layer and every sum behind one.
+    ``rows[node]`` is float [rows, channels] for every solvable layer and every sum behind one, and
+    ``scales[node]`` float [rows, 1] the square root of each row's weight.
     """
 
     inputs: Tensor
     layers: Mapping[str, SolvableLayer]
     samples: Mapping[str, Rows]
     rows: Mapping[str, Tensor]
+    scales: Mapping[str, Tensor]
 
 
 def teach(network: Network, inputs: Tensor, settings: RefitSettings) -> Teacher:
@@ -69,7 +57,9 @@ def teach(network: Network, inputs: Tensor, settings: RefitSettings) -> Teacher:
 
     with torch.no_grad():
         network.run(inputs, after=keep)
-    return Teacher(inputs, layers, samples, rows)
+    linear = {name: not layer.taps for name, layer in wanted.items()}
+    scales = row_scales(network, inputs, samples, linear, share=settings.sensitivity, draws=settings.draws)
+    return Teacher(inputs, layers, samples, rows, scales)
 
 
 def refit(network: Network, teacher: Teacher, settings: RefitSettings) -> Network:
@@ -111,18 +101,20 @@ class _Pass:
     def solve(self, layer: SolvableLayer, other: Tensor | None = None) -> dict[str, Tensor]:
         """New weights of a layer; ``other`` overrides the other operand of the sum behind it."""
         rows = self.teacher.samples[layer.node]
-        target = self._target(layer, rows, other)
+        target, beside = self._target(layer, rows, other)
         node = self.nodes[layer.node]
         x = columns(layer, self.values[layer.source], tuple(node.meta["val"].shape[2:]), rows)
         current = {**self.network.weights, **self.solved}
         previous = _packed(layer, current, x.shape[0])
-        t = target.reshape(len(target), x.shape[0], -1).transpose(0, 1)
-        xx = gram(x, bool(layer.bias))
-        w = solve(xx, product(x, t) / x.shape[1], previous, self.settings.ridge)
-        if layer.low is not None:
+        t, rest = (_grouped(part, x.shape[0]) for part in (target, beside))
+        scale = self.teacher.scales[layer.sum_node if beside.numel() > 1 else layer.node]
+        scaled = x * scale
+        xx = gram(scaled, bool(layer.bias))
+        w = solve(xx, product(scaled, (t - rest) * scale) / x.shape[1], previous, self.settings.ridge)
+        if layer.low is not None and (not layer.sum_node or beside.numel() > 1):
             for _ in range(self.settings.passes):
-                t_eff = _clipped_target(t, x @ w.float(), layer.low, layer.high)
-                w = solve(xx, product(x, t_eff) / x.shape[1], previous, self.settings.ridge)
+                wanted = _clipped_target(t, x @ w.float() + rest, layer.low, layer.high) - rest
+                w = solve(xx, product(scaled, wanted * scale) / x.shape[1], previous, self.settings.ridge)
         return _unpacked(layer, w.float(), current)
 
     def second_branch(self, layer: SolvableLayer, found: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -148,15 +140,22 @@ class _Pass:
         assert isinstance(result, Tensor)
         return result
 
-    def _target(self, layer: SolvableLayer, rows: Rows, other: Tensor | None) -> Tensor:
+    def _target(self, layer: SolvableLayer, rows: Rows, other: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The original's rows of the layer or of the sum behind it, and what else goes into that sum."""
         linear = not layer.taps
         dim = -1 if linear else 1
         living = self.network.coupling.cutter.value_masks(self.nodes[layer.node], self.alive)[dim]
-        if layer.sum_node:
-            operand = other if other is not None else self.values.get(layer.other)
-            if operand is not None:
-                return self.teacher.rows[layer.sum_node][:, living] - targets(operand, rows, linear)
-        return self.teacher.rows[layer.node][:, living]
+        operand = other if other is not None else self.values.get(layer.other)
+        if layer.sum_node and operand is not None:
+            return self.teacher.rows[layer.sum_node][:, living], targets(operand, rows, linear)
+        return self.teacher.rows[layer.node][:, living], torch.zeros(1, 1)
+
+
+def _grouped(rows: Tensor, groups: int) -> Tensor:
+    """[rows, channels] as [groups, rows, channels of a group]; a single zero stays one."""
+    if rows.numel() == 1:
+        return rows.reshape(1, 1, 1)
+    return rows.reshape(len(rows), groups, -1).transpose(0, 1)
 
 
 def _packed(layer: SolvableLayer, weights: Mapping[str, Tensor], groups: int) -> Tensor:

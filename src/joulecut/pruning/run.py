@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
 
 from joulecut.errors import BudgetUnreachable, UsageError
-from joulecut.estimate import Estimate
 from joulecut.hw_models.spec import DeviceSpec
-from joulecut.pruning.budget import allowed_j, judge_budget
+from joulecut.pruning.budget import judge_budget
 from joulecut.pruning.coupling.cut import check_runs
 from joulecut.pruning.coupling.engine import Coupling
-from joulecut.pruning.folding import FoldedNorm, fold, set_parameter, unfold
-from joulecut.pruning.greedy import Search, SearchSettings, Step, chunk
+from joulecut.pruning.descend import descend
+from joulecut.pruning.folding import fold, set_parameter, unfold
+from joulecut.pruning.greedy import chunk
 from joulecut.pruning.network import Network
-from joulecut.pruning.pricing import Pricer, pricer
+from joulecut.pruning.pricing import pricer
+from joulecut.pruning.readout import readout_layer, soft_readout
 from joulecut.pruning.records import Budget, PruneStep, Refusal
 from joulecut.pruning.recover import matched_moments, output_moments, recalibrated
-from joulecut.pruning.refit import RefitSettings, Teacher, refit, teach
+from joulecut.pruning.refit import refit, teach
+from joulecut.pruning.settings import RefitSettings, SearchSettings
+from joulecut.pruning.state import Judge, Progress, Run, Samples, silent, stuck
 from joulecut.workload.layer import LayerWork
 from joulecut.workload.trace import Traced
 
-__all__ = ["Judge", "Progress", "Pruned", "Samples", "prune_channels"]
+__all__ = ["Judge", "Progress", "Pruned", "Samples", "prune_channels", "silent"]
 
-Judge = Callable[[Callable[[Tensor], Tensor], bool], float]
-"""Validation accuracy (0 to 1) of anything that maps a batch of inputs to logits; a quick answer, from a part
-of the samples, is enough where the second argument is true."""
-
-Progress = Callable[[str, int, int], None]
-"""``progress(stage, done, total)``."""
-
-_SMALLEST_CALIBRATION = 64
-_SEARCH_SAMPLES = 1024
-_FINAL_SAMPLES = 4096
-_CACHE_BYTES = 2 << 30
-"""Most memory for the activations that a search step keeps."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Samples:
-    """Calibration data: inputs [n, ...] and, where known, their classes [n]."""
-
-    inputs: Tensor
-    labels: Tensor | None
-
-    def first(self, count: int) -> Samples:
-        """The first ``count`` samples."""
-        return Samples(self.inputs[:count], None if self.labels is None else self.labels[:count])
+_FEWEST_SAMPLES = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,39 +52,6 @@ class Pruned:
     steps: tuple[PruneStep, ...]
     refused: tuple[Refusal, ...]
     rows: tuple[tuple[str, float], ...]
-
-
-@dataclass(slots=True, eq=False)
-class _Run:
-    """State of a run."""
-
-    device: DeviceSpec
-    budget: Budget
-    calibration: Samples
-    judge: Judge | None
-    progress: Progress
-    settings: SearchSettings
-    coupling: Coupling
-    folded: Network
-    pairs: tuple[FoldedNorm, ...]
-    pricer: Pricer
-    rows: list[tuple[str, float]] = field(default_factory=list)
-    steps: list[PruneStep] = field(default_factory=list)
-    banned: set[str] = field(default_factory=set)
-
-    @property
-    def before(self) -> Estimate:
-        """The original's energy."""
-        return self.pricer.total(self.pricer.sizes)
-
-    def note(self, stage: str, network: Callable[[Tensor], Tensor]) -> None:
-        """Book the validation accuracy of a stage."""
-        if self.judge is not None:
-            self.rows.append((stage, self.judge(network, False)))
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 def prune_channels(
@@ -144,7 +90,7 @@ def prune_channels(
     _check_samples(calibration, budget, judge, force)
     run = _prepare(traced, works, device, budget, calibration, judge, progress, settings or SearchSettings())
     _check_reachable(run)
-    searched = _search(run)
+    searched = descend(run)
     final = _finish(run, searched)
     module = _unfolded(run, final, traced)
     run.note("pruned", module)
@@ -162,9 +108,9 @@ def prune_channels(
 
 def _check_samples(calibration: Samples, budget: Budget, judge: Judge | None, force: bool) -> None:
     count = len(calibration.inputs)
-    if count < _SMALLEST_CALIBRATION and not force:
+    if count < _FEWEST_SAMPLES and not force:
         raise UsageError(
-            f"{count} calibration samples are too few to refit a network ({_SMALLEST_CALIBRATION} at least).",
+            f"{count} calibration samples are too few to refit a network ({_FEWEST_SAMPLES} at least).",
             hint="Give more data, or --force to go on regardless.",
         )
     if budget.min_accuracy is not None and judge is None:
@@ -180,16 +126,16 @@ def _prepare(
     judge: Judge | None,
     progress: Progress,
     settings: SearchSettings,
-) -> _Run:
+) -> Run:
     progress("recalibrating batch norms", 0, 1)
-    module = recalibrated(traced.module, calibration.first(_FINAL_SAMPLES).inputs)
+    module = recalibrated(traced.module, calibration.part(0, settings.final_samples).inputs)
     coupling = Coupling(module)
     if not coupling.groups():
         reason = coupling.refused()[0].reason if coupling.refused() else "no layer writes channels"
         raise UsageError(f"{traced.name} has no channel that can be removed: {reason}.")
     folded_module, pairs = fold(module)
     folded = Network.whole(Coupling(folded_module))
-    run = _Run(
+    run = Run(
         device,
         budget,
         calibration,
@@ -207,7 +153,7 @@ def _prepare(
     return run
 
 
-def _smallest(run: _Run) -> dict[str, int]:
+def _smallest(run: Run) -> dict[str, int]:
     """The narrowest widths: one device step in each group."""
     widths = {}
     for name, size in run.pricer.sizes.items():
@@ -217,7 +163,7 @@ def _smallest(run: _Run) -> dict[str, int]:
     return widths
 
 
-def _check_reachable(run: _Run) -> None:
+def _check_reachable(run: Run) -> None:
     best = run.pricer.total(_smallest(run))
     if judge_budget(run.budget, run.before, best) == "yes":
         return
@@ -229,107 +175,28 @@ def _check_reachable(run: _Run) -> None:
     )
 
 
-def _widths(network: Network) -> dict[str, int]:
-    return {name: len(kept) for name, kept in network.kept.items()}
-
-
-def _search(run: _Run) -> Network:
-    """Remove channels until the budget is met; the guard may take back steps and ban their groups."""
-    samples = run.calibration.first(_sample_count(run))
-    teacher = teach(run.folded, samples.inputs, run.settings.refit)
-    reference = run.folded(samples.inputs)
-    search = Search(teacher, samples.labels, reference, run.pricer, run.device.channel_step, run.settings)
-    network = run.folded
-    before = run.before
-
-    def allowed(current: Network) -> float:
-        return allowed_j(run.budget, before, run.pricer.total(_widths(current)))
-
-    while True:
-        rejected = False
-        for step in search.steps(network, allowed, run.banned.__contains__, len(run.steps)):
-            accuracy = run.judge(step.network, True) if run.judge is not None else None
-            floor = run.budget.min_accuracy
-            if floor is not None and accuracy is not None and accuracy < floor:
-                improved = refit(step.network, teacher, run.settings.refit)
-                accuracy = run.judge(improved, True) if run.judge is not None else accuracy
-                if accuracy < floor:
-                    run.banned.add(step.candidates[0].group)
-                    rejected = True
-                    break
-                step = replace(step, network=improved)
-            network = step.network
-            _book(run, step, before, accuracy)
-        if rejected:
-            continue
-        if judge_budget(run.budget, before, run.pricer.total(_widths(network))) == "yes":
-            return network
-        raise _stuck(run, network)
-
-
-def _sample_count(run: _Run) -> int:
-    """Samples for the search: as many as fit the cache of activations."""
-    values = [n.meta.get("val") for n in run.folded.coupling.module.graph.nodes if n.op == "call_function"]
-    per_sample = sum(value.numel() * 4 for value in values if isinstance(value, Tensor))
-    return max(_SMALLEST_CALIBRATION, min(_SEARCH_SAMPLES, _CACHE_BYTES // max(per_sample, 1)))
-
-
-def _check_accuracy(run: _Run, network: Network) -> None:
+def _check_accuracy(run: Run, network: Network) -> None:
     """The guard on all validation samples: the search asked only some of them."""
     floor = run.budget.min_accuracy
     if floor is not None and run.rows[-1][1] < floor:
-        raise _stuck(run, network)
+        raise stuck(run, network)
 
 
-def _final_samples(run: _Run) -> Samples:
-    """Samples for the last refit: four times those of the search."""
-    return run.calibration.first(_FINAL_SAMPLES // _SEARCH_SAMPLES * _sample_count(run))
-
-
-def _book(run: _Run, step: Step, before: Estimate, accuracy: float | None) -> None:
-    total = run.pricer.total(_widths(step.network))
-    taken, *others = step.candidates
-    run.steps.append(
-        PruneStep(
-            index=len(run.steps),
-            taken=taken,
-            runners_up=tuple(others[:3]),
-            reason=step.reason,
-            total=total,
-            share=total.value / before.value,
-            calibration_loss=step.loss,
-            accuracy=accuracy,
-            duration_s=step.duration_s,
-        )
-    )
-    target = allowed_j(run.budget, before, total)
-    done = (before.value - total.value) / max(before.value - target, 1e-30)
-    run.progress("pruning", min(round(100 * done), 100), 100)
-
-
-def _stuck(run: _Run, network: Network) -> BudgetUnreachable:
-    total = run.pricer.total(_widths(network))
-    floor = run.budget.min_accuracy
-    without = f" without falling below {floor:.1%} validation accuracy" if floor is not None else ""
-    return BudgetUnreachable(
-        f"a budget of {run.budget} cannot be met on {run.device.name}{without}: "
-        f"the best point found takes {total}, {total.value / run.before.value:.1%} of the original.",
-        best=total,
-        hint="Allow a lower accuracy or a larger budget.",
-    )
-
-
-def _finish(run: _Run, network: Network) -> Network:
-    """The last refit on more samples, as is or with moments matched: validation chooses."""
+def _finish(run: Run, network: Network) -> Network:
+    """The last refit on more samples, and its variants: validation chooses."""
     run.progress("refitting", 0, 1)
-    samples = _final_samples(run)
+    samples = run.final_samples
     settings = RefitSettings(rows=30_000, ridge=run.settings.refit.ridge, passes=4)
-    teacher: Teacher = teach(run.folded, samples.inputs, settings)
-    plain = refit(network, teacher, settings)
+    plain = refit(network, teach(run.folded, samples.inputs, settings), settings)
     variants = {"refit": plain}
     if run.pairs:
         original = output_moments(run.folded, samples.inputs, frozenset(pair.layer for pair in run.pairs))
         variants["refit, moments matched"] = matched_moments(plain, samples.inputs, run.pairs, original)
+    if readout_layer(plain) is not None:
+        reference = run.folded(samples.inputs)
+        for name, variant in list(variants.items()):
+            variants[f"{name}, last layer to soft outputs"] = soft_readout(variant, samples.inputs, reference)
+    run.progress("refitting", 1, 1)
     if run.judge is None:
         return plain
     scores = {name: run.judge(variant, False) for name, variant in variants.items()}
@@ -337,10 +204,10 @@ def _finish(run: _Run, network: Network) -> Network:
     return variants[max(scores, key=lambda name: scores[name])]
 
 
-def _unfolded(run: _Run, network: Network, traced: Traced) -> fx.GraphModule:
+def _unfolded(run: Run, network: Network, traced: Traced) -> fx.GraphModule:
     """The searched weights in the cut network, batch norms restored."""
     module = run.coupling.apply(network.kept)
-    samples = _final_samples(run)
+    samples = run.final_samples
     moments = output_moments(network, samples.inputs, frozenset(pair.layer for pair in run.pairs))
     folded_names = {name for pair in run.pairs for name in (pair.weight, pair.bias)}
     own = {name for name, _ in module.named_parameters(remove_duplicate=False)}

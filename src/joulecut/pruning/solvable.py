@@ -36,7 +36,8 @@ class SolvableLayer:
         stride, padding, dilation: by spatial dimension; padding is (before, after).
         groups: convolution groups; a depthwise layer has as many as it reads channels now.
         depthwise: one input channel a group.
-        low, high: where the activation that alone reads the layer saturates, None where it does not.
+        low, high: where the activation behind the layer saturates, None where it does not. Behind means: it
+            alone reads the layer, or it alone reads the addition that alone reads the layer.
         sum_node: name of the addition that alone reads the layer, or "".
         other: the addition's other operand, or "".
     """
@@ -90,8 +91,8 @@ def _layer(node: fx.Node) -> SolvableLayer | None:
         stride = _spread(argument(node, 3, "stride", 1), len(taps))
         dilation = _spread(argument(node, 5, "dilation", 1), len(taps))
         padding = _padding(argument(node, 4, "padding", 0), taps, dilation)
-    low, high = _knees(node)
     sum_node, other = _sum(node)
+    low, high = _knees(next(iter(node.users)) if sum_node else node)
     return SolvableLayer(
         node=node.name,
         source=source.name,

@@ -1,0 +1,178 @@
+"""Exchanges at the end of a search: channels of one group put back for channels of another.
+
+A greedy path decides early and never looks back. Here whole end points are compared: each trial is cut anew
+from the original, refitted, and scored on calibration samples that no refit has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from joulecut.pruning.greedy import chunk
+from joulecut.pruning.network import Network
+from joulecut.pruning.pricing import Pricer
+from joulecut.pruning.refit import Teacher, refit
+from joulecut.pruning.settings import RefitSettings
+
+__all__ = ["Exchange", "Exchanger", "held_out_loss", "rebuilt"]
+
+_LEAST_GAIN = 1e-4
+"""Smallest fall of the held-out loss, in nats, that an exchange is worth."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exchange:
+    """An accepted exchange.
+
+    Attributes:
+        network: the network after it.
+        cut: the group that lost channels, with their original indices; ("", ()) for a refill.
+        restored: the group that got channels back, with their original indices.
+        before: held-out loss before.
+        after: held-out loss after.
+    """
+
+    network: Network
+    cut: tuple[str, tuple[int, ...]]
+    restored: tuple[str, tuple[int, ...]]
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """Chunks of one group for chunks of another."""
+
+    cut: str
+    restored: str
+    widths: Mapping[str, int]
+
+
+def rebuilt(original: Network, kept: Mapping[str, tuple[int, ...]]) -> Network:
+    """The original cut to these channels, its weights untouched otherwise."""
+    network = original
+    for group in original.coupling.groups():
+        gone = sorted(set(original.kept[group.name]) - set(kept[group.name]))
+        if gone:
+            network = network.cut(group, gone)
+    return network
+
+
+class Exchanger:
+    """Local search over end points.
+
+    Args:
+        original: the network before any cut.
+        teacher: its pre-activations on the samples of the refit.
+        settings: of the refits.
+        loss: held-out loss of a network.
+        pricer: joules by width.
+        step: the device's channel step.
+        order: channels in the order in which they leave, by group: removed ones first.
+        trials: trials in a round.
+    """
+
+    def __init__(
+        self,
+        original: Network,
+        teacher: Teacher,
+        settings: RefitSettings,
+        loss: Callable[[Network], float],
+        pricer: Pricer,
+        step: int,
+        order: Mapping[str, tuple[int, ...]],
+        trials: int,
+    ) -> None:
+        self.original = original
+        self.teacher = teacher
+        self.settings = settings
+        self.loss = loss
+        self.pricer = pricer
+        self.step = step
+        self.order = order
+        self.trials = trials
+        self.count = 0
+
+    def rounds(self, network: Network, limit: Callable[[Network], float], most: int) -> Iterator[Exchange]:
+        """Accept the best trial of each round, until none gains."""
+        current = refit(self._at(_widths(network)), self.teacher, self.settings)
+        best = self.loss(current)
+        for _ in range(most):
+            scored = [(self._score(move), move) for move in self._moves(_widths(current), limit(current))]
+            if not scored:
+                return
+            loss, move = min(scored, key=lambda item: (item[0], item[1].cut, item[1].restored))
+            if loss > best - _LEAST_GAIN:
+                return
+            before, current = current, refit(self._at(move.widths), self.teacher, self.settings)
+            yield Exchange(
+                current,
+                (move.cut, _difference(before, current, move.cut)),
+                (move.restored, _difference(current, before, move.restored)),
+                best,
+                loss,
+            )
+            best = loss
+
+    def _at(self, widths: Mapping[str, int]) -> Network:
+        kept = {name: tuple(sorted(order[len(order) - widths[name] :])) for name, order in self.order.items()}
+        return rebuilt(self.original, kept)
+
+    def _score(self, move: _Move) -> float:
+        self.count += 1
+        return self.loss(refit(self._at(move.widths), self.teacher, self.settings))
+
+    def _moves(self, widths: Mapping[str, int], limit: float) -> list[_Move]:
+        """The moves that use the budget best, up to the number of trials."""
+        found: list[tuple[float, _Move]] = []
+        for restored in self.order:
+            for cut in ("", *self.order):
+                if cut != restored:
+                    found.extend(self._filled(dict(widths), cut, restored, limit))
+        found.sort(key=lambda item: (-item[0], item[1].cut, item[1].restored))
+        return [move for _, move in found[: self.trials]]
+
+    def _filled(
+        self, widths: dict[str, int], cut: str, restored: str, limit: float
+    ) -> Iterator[tuple[float, _Move]]:
+        """Cut one chunk, then put back as many of the other group as the budget allows."""
+        if cut:
+            taken = chunk(widths[cut], self.step)
+            if not taken:
+                return
+            widths[cut] -= taken
+        fits: dict[str, int] | None = None
+        while widths[restored] < len(self.order[restored]):
+            widths[restored] = min(_next(widths[restored], self.step), len(self.order[restored]))
+            if self.pricer.total_j(widths) > limit:
+                break
+            fits = dict(widths)
+        if fits is not None:
+            yield self.pricer.total_j(fits), _Move(cut, restored, fits)
+
+
+def _next(width: int, step: int) -> int:
+    """The next wider width on the grid."""
+    return width // step * step + step
+
+
+def _widths(network: Network) -> dict[str, int]:
+    return {name: len(kept) for name, kept in network.kept.items()}
+
+
+def _difference(wide: Network, narrow: Network, group: str) -> tuple[int, ...]:
+    return tuple(sorted(set(wide.kept[group]) - set(narrow.kept[group]))) if group else ()
+
+
+def held_out_loss(inputs: Tensor, loss: Callable[[Tensor], float]) -> Callable[[Network], float]:
+    """The loss of a network on held-out inputs."""
+
+    def score(network: Network) -> float:
+        with torch.no_grad():
+            return loss(network(inputs))
+
+    return score
