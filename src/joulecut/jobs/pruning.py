@@ -126,7 +126,7 @@ def prune(
         device: the device that prices.
         data: a DataLoader, a pair (x, y), or the name of data as on the command line.
         min_accuracy: lowest validation accuracy allowed, 0 to 1.
-        confidence: of the bound that must meet the budget, 0.5 or 0.9.
+        confidence: of the bound that must meet a budget given as text, 0.5 or 0.9; a record has its own.
         finetune_epochs: epochs of training on the result; kept only where validation gains by it.
         seed: of everything random.
         force: go on with fewer than 64 calibration samples.
@@ -173,7 +173,7 @@ def prune(
 
 def _budget(budget: str | Budget, min_accuracy: float | None, confidence: float) -> Budget:
     if isinstance(budget, Budget):
-        return check(budget)
+        return check(budget if min_accuracy is None else replace(budget, min_accuracy=min_accuracy))
     return parse_budget(budget, min_accuracy=min_accuracy, confidence=confidence)
 
 
