@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-"""Before torch is imported. Measured on two busy cores: 129 s with one thread, 167 s with two that sleep while
-idle, over 400 s with two that spin, as torch has it by default."""
+"""Before torch is imported. Measured on two busy cores for the tests that need torch: 129 s with one thread,
+167 s with two that sleep while idle, over 300 s with two that spin, which is torch's default."""
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 """As ``joulecut.benchmarks.session`` sets it; some tests import onnxruntime first."""
 
