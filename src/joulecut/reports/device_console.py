@@ -28,7 +28,9 @@ __all__ = ["print_device", "print_devices", "print_explanation"]
 
 def print_explanation(explanation: Explanation, console: Console) -> None:
     """Print where the joules of a layer or network come from, coefficient by coefficient."""
-    print_heading(shorten(printable(explanation.subject), 200), f"On {printable(explanation.device)}", console)
+    print_heading(
+        shorten(printable(explanation.subject), 200), f"On {printable(explanation.device)}", console
+    )
     print_facts(explanation_facts(explanation), console)
     print_note(f"\n{printable(explanation.formula)}", console)
     print_table(terms_table(explanation), console)
