@@ -26,7 +26,8 @@ class Tiny(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         first, second, classifier = self.children()
-        return classifier(second(first(x).relu()).relu().flatten(1))
+        found: Tensor = classifier(second(first(x).relu()).relu().flatten(1))
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         return self.logits(x)
