@@ -164,7 +164,7 @@ def test_all_saved_models_give_the_same(result: PruneResult, folder: Path) -> No
         torch.testing.assert_close(program(x), expected)
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(found), expected.numpy(), rtol=1e-4, atol=1e-5)
     onnx.checker.check_model(onnx.load(folder / "before.onnx"))
     weights = load((folder / "weights.safetensors").read_bytes())
     assert set(weights) == set(network().state_dict())

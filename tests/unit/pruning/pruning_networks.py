@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from joulecut.pruning.coupling.engine import Coupling
+from joulecut.workload.trace import Traced, trace
 
 
 @pytest.fixture(autouse=True)
@@ -395,3 +397,11 @@ EXACT: dict[str, Sample] = {
     "halves": Sample(Halves, (3, 6, 6), {"a": 8, "a#2": 4}),
     "pyramid": Sample(Pyramid, (3, 8, 8), {"stem": 6}),
 }
+
+
+@functools.cache
+def captured(name: str) -> tuple[nn.Module, Traced, Coupling]:
+    """A network of ``EXACT``, captured and coupled once for all tests: to be read, not changed."""
+    model = build(EXACT[name].build)
+    graph = trace(model, torch.zeros(1, *EXACT[name].shape))
+    return model, graph, Coupling(graph.module)

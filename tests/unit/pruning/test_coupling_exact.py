@@ -6,14 +6,12 @@ import pytest
 import torch
 from pruning_networks import (
     EXACT,
-    build,
+    captured,
     one_thread,  # noqa: F401
     random_kept,
     readers_zeroed,
     relative,
 )
-
-from joulecut.pruning.coupling.engine import couple
 
 CASES = sorted(EXACT)
 
@@ -21,7 +19,7 @@ CASES = sorted(EXACT)
 @pytest.mark.parametrize("name", CASES)
 def test_groups_are_those_found_by_hand(name: str) -> None:
     sample = EXACT[name]
-    coupling = couple(build(sample.build), torch.zeros(1, *sample.shape))
+    _, _, coupling = captured(name)
     assert {group.name: group.size for group in coupling.groups()} == sample.groups
     assert not any(group.inexact for group in coupling.groups())
 
@@ -29,8 +27,7 @@ def test_groups_are_those_found_by_hand(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_a_cut_network_equals_the_original_with_readers_zeroed(name: str) -> None:
     sample = EXACT[name]
-    model = build(sample.build)
-    coupling = couple(model, torch.zeros(1, *sample.shape))
+    model, _, coupling = captured(name)
     for seed in range(3):
         kept = random_kept(coupling, seed)
         cut = coupling.apply(kept)

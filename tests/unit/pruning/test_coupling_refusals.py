@@ -13,6 +13,7 @@ from pruning_networks import (
     EXACT,
     Sample,
     build,
+    captured,
     one_thread,  # noqa: F401
     random_kept,
     readers_zeroed,
@@ -217,9 +218,11 @@ def accounted(coupling: Coupling) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", sorted(EXACT | HARD))
 def test_prunable_and_refused_channels_are_all_channels(name: str) -> None:
-    sample = (EXACT | HARD)[name]
-    model = build(sample.build)
-    coupling = couple(model, torch.zeros(1, *sample.shape))
+    if name in EXACT:
+        model, _, coupling = captured(name)
+    else:
+        model = build(HARD[name].build)
+        coupling = couple(model, torch.zeros(1, *HARD[name].shape))
     found = accounted(coupling)
     assert found == channels_written(model)
     for refusal in coupling.refused():

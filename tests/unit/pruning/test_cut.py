@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from pruning_networks import EXACT, build, one_thread, relative  # noqa: F401
+from pruning_networks import EXACT, build, captured, one_thread, relative  # noqa: F401
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,7 +28,7 @@ class Sizes(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.a, self.gain = nn.Conv2d(3, 12, 3, padding=1), nn.Linear(12, 12)
-        self.norm = nn.LayerNorm((8, 4, 4))
+        self.norm = nn.LayerNorm([8, 4, 4])
         self.left, self.right = nn.Linear(3 * 16, 5), nn.Linear(5, 5)
         self.depth = nn.Conv2d(4, 4, 3, padding=1, groups=4)
 
@@ -72,9 +72,8 @@ def test_every_size_in_the_graph_is_rewritten() -> None:
 
 @pytest.mark.parametrize("name", sorted(EXACT))
 def test_parameters_keep_their_names_and_the_original_is_left_alone(name: str) -> None:
-    model = build(EXACT[name].build)
+    model, _, coupling = captured(name)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    coupling = couple(model, torch.zeros(1, *EXACT[name].shape))
     kept = {group.name: [0] for group in coupling.groups()}
     cut = coupling.apply(kept)
     assert set(cut.state_dict()) == set(before)
@@ -97,7 +96,7 @@ def easy(count: int, shape: tuple[int, ...]) -> Dataset:
 
 @pytest.mark.parametrize("name", ["residual", "perceptron", "gated"])
 def test_a_cut_graph_trains(name: str) -> None:
-    coupling = couple(build(EXACT[name].build), torch.zeros(1, *EXACT[name].shape))
+    _, _, coupling = captured(name)
     cut = coupling.apply({group.name: range(0, group.size, 2) for group in coupling.groups()})
     data = easy(256, EXACT[name].shape)
     before = {key: tensor.clone() for key, tensor in cut.state_dict().items()}

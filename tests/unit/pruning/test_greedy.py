@@ -14,10 +14,11 @@ from torch.nn import functional
 from joulecut.hw_models.catalogue import device
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.folding import fold
-from joulecut.pruning.greedy import Search, SearchSettings
+from joulecut.pruning.greedy import Search
 from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import pricer
 from joulecut.pruning.refit import teach
+from joulecut.pruning.settings import SearchSettings
 from joulecut.workload.from_torch import layer_works
 from joulecut.workload.trace import trace
 

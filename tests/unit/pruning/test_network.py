@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
-from pruning_networks import EXACT, build, one_thread, random_kept, relative  # noqa: F401
+from pruning_networks import EXACT, captured, one_thread, random_kept, relative  # noqa: F401
 from torch import Tensor
 
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.folding import fold
 from joulecut.pruning.network import Network
-from joulecut.workload.trace import trace
 
 
+@functools.cache
 def network(name: str) -> Network:
-    model = build(EXACT[name].build)
-    return Network.whole(Coupling(fold(trace(model, torch.zeros(1, *EXACT[name].shape)).module)[0]))
+    return Network.whole(Coupling(fold(captured(name)[1].module)[0]))
 
 
 def samples(name: str, count: int = 6) -> Tensor:
@@ -37,8 +38,7 @@ def test_cutting_group_by_group_and_in_halves_gives_the_graph_cut_at_once(name: 
 
 @pytest.mark.parametrize("name", sorted(EXACT))
 def test_folded_and_unfolded_networks_have_the_same_groups(name: str) -> None:
-    plain = Coupling(trace(build(EXACT[name].build), torch.zeros(1, *EXACT[name].shape)).module)
-    assert [(g.name, g.size) for g in plain.groups()] == [
+    assert [(g.name, g.size) for g in captured(name)[2].groups()] == [
         (g.name, g.size) for g in network(name).coupling.groups()
     ]
 

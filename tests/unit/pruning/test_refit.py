@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.folding import fold
 from joulecut.pruning.network import Network
-from joulecut.pruning.refit import RefitSettings, refit, teach
+from joulecut.pruning.refit import refit, teach
+from joulecut.pruning.settings import RefitSettings
 from joulecut.workload.trace import trace
 
 ALMOST_FREE = RefitSettings(ridge=1e-6)
