@@ -45,6 +45,7 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         if name == "PruneResult":  # needs torch, which listing devices does not
+            _need_torch("PruneResult")
             return import_module("joulecut.jobs.pruning").PruneResult
         raise AttributeError(f"module 'joulecut.api' has no attribute {name!r}")
 
@@ -210,6 +211,8 @@ def load(path: str | Path) -> Any:
         raise SchemaError(f"{file} is not JSON: {error}.") from error
     if name not in RECORDS:
         raise SchemaError(f"{file} holds no record of joulecut.", hint="Give a file that joulecut saved.")
+    if name == "recipe":
+        _need_torch("reading a recipe")
     return from_json(text, record_type(name), where=str(file))
 
 
@@ -227,7 +230,10 @@ def report(record: Any, html_path: str | Path) -> None:
 
     found = load(record) if isinstance(record, (str, Path)) else getattr(record, "record", record)
     if not isinstance(found, (Comparison, EnergyProfile, PruneRecord)):
-        raise UsageError(f"there is no page for a {type(found).__name__}.")
+        raise UsageError(
+            f"there is no page for a {type(found).__name__}.",
+            hint="Give a profile, a benchmark or a pruning run.",
+        )
     write_text(Path(html_path), render(found))
 
 

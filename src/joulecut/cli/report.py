@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from joulecut.cli.arguments import path_text
 from joulecut.cli.output import Output, check_file
+from joulecut.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +32,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     Raises:
         OutputError: the HTML file cannot be written.
         SchemaError: the file holds no record that can be read.
+        UsageError: it holds a record that has no report.
     """
     check_file(args.html)
 
@@ -60,4 +62,7 @@ def _render(record: object, console: Console) -> None:
         case Comparison():
             print_comparison(record, console)
         case _:
-            raise TypeError(f"no rendering of a {type(record).__name__}")
+            raise UsageError(
+                f"there is no report of a {type(record).__name__}.",
+                hint="Give a profile, a benchmark or a folder that `joulecut prune` made.",
+            )

@@ -119,11 +119,12 @@ def _comparison_report(whole: Comparison) -> Report:
     )
     figures = {"forest": forest(comparison)} if comparison.pairs else {}
     calls = sum(model.calls for model in comparison.models)
-    networks = f"{len(comparison.models)} networks, {format_count(calls)} calls"
+    count = len(comparison.models)
+    networks = f"{count} network{'s' if count != 1 else ''}, {format_count(calls)} calls"
     return Report(
         "benchmark",
         "Latency in onnxruntime",
-        f"{networks}, interleaved call by call in one process",
+        f"{networks}, interleaved call by call in one process" if comparison.pairs else networks,
         comparison_facts(comparison),
         sections,
         figures,

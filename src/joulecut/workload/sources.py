@@ -68,11 +68,12 @@ def load_model(spec: str) -> LoadedModel:
         return _program(Path(spec))
     if not source or not attribute:
         raise UsageError(f"{spec[:200]!r} names no network.", hint=_FORMS)
+    _need_torch(f"the network {spec[:200]}")
     return LoadedModel(attribute, module=_built(spec, find(source, attribute, hint=_FORMS)))
 
 
 def _program(path: Path) -> LoadedModel:
-    _need_torch("A .pt2 program")
+    _need_torch("a .pt2 program")
     import torch
 
     from joulecut.workload.program_file import load_program
@@ -100,7 +101,6 @@ def _size(size: Any) -> int:
 
 
 def _built(spec: str, found: Any) -> torch.nn.Module:
-    _need_torch(f"The network {spec}")
     from torch.nn import Module
 
     if isinstance(found, Module):
