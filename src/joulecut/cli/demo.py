@@ -59,8 +59,10 @@ def run(args: argparse.Namespace, out: Output) -> int:
         }
         out.stdout.write(json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
         return max(exit_code(record, out) for record in result.records)
-    for record, comparison in zip(result.records, result.comparisons, strict=True):
+    for at, (record, comparison) in enumerate(zip(result.records, result.comparisons, strict=True)):
+        out.stdout.write("\n\n" if at else "")
         out.show(record, print_prune)
+        out.stdout.write("\n")
         out.show(comparison, print_comparison)
     for folder in result.folders:
         out.note(f"saved the result in {folder}; open {folder / 'report.html'}")

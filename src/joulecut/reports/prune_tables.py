@@ -173,7 +173,7 @@ def refused_table(refused: tuple[Refusal, ...]) -> Table:
 def also_table(also: Mapping[str, tuple[Estimate, Estimate]]) -> Table:
     """Totals before and after on other devices."""
     columns = (
-        Column("Device"),
+        Column("Device", whole=True),
         *(Column(head, numeric=True) for head in ("Before", "After", "Left")),
     )
     rows: list[tuple[Cell, ...]] = []
