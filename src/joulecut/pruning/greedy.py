@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from joulecut.pruning.coupling.groups import Group
 from joulecut.pruning.elimination import Proposal, Statistics, gather, propose
@@ -190,27 +190,22 @@ class Search:
         module = network.coupling.module
         readers = {part.node for part in proposal.group.slices if part.role == "reader"}
         changed: set[str] = set()
-        unchanged = []
+        beside: dict[fx.Node, None] = {}
         for node in module.graph.nodes:
             if node.op == "output":
                 continue
-            inexact = (
-                proposal.group.inexact
-                and node.op == "call_function"
-                and _touches(network, node, proposal.group)
-            )
+            inexact = proposal.group.inexact and _touches(network, node, proposal.group)
             if node.name in readers or inexact or any(read.name in changed for read in node.all_input_nodes):
                 changed.add(node.name)
-            elif node.op != "get_attr":
-                unchanged.append(node)
-        known = network.sliced_values(values, smaller, unchanged)
+                beside.update(dict.fromkeys(node.all_input_nodes))
+        known = network.sliced_values(
+            values, smaller, [n for n in beside if n.name not in changed and n.op != "get_attr"]
+        )
         with torch.no_grad():
             return smaller.run(self.teacher.inputs, known=known)[0]
 
 
-def _touches(network: Network, node: object, group: Group) -> bool:
-    from torch import fx
-
-    assert isinstance(node, fx.Node)
+def _touches(network: Network, node: fx.Node, group: Group) -> bool:
+    """Whether a computed value carries channels of a group."""
     seen = network.coupling.cutter.all_classes(node)
-    return bool(torch.isin(seen, group.classes).any())
+    return node.op == "call_function" and bool(torch.isin(seen, group.classes).any())
