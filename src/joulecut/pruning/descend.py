@@ -54,6 +54,8 @@ def _greedy(run: Run, search: Search, network: Network) -> Network:
             break
         network = accepted
         _book(run, replace(step, network=network), accuracy)
+        if network is not step.network:
+            break  # refitted: the steps go on from there
     return network
 
 

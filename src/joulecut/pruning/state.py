@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, fx
 
 from joulecut.errors import BudgetUnreachable
 from joulecut.estimate import Estimate
@@ -18,7 +18,7 @@ from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.records import Budget, PruneStep
 from joulecut.pruning.settings import SearchSettings
 
-__all__ = ["Judge", "Progress", "Run", "Samples", "silent", "stuck", "widths"]
+__all__ = ["Judge", "Progress", "Run", "Samples", "samples_that_fit", "silent", "stuck", "widths"]
 
 Judge = Callable[[Callable[[Tensor], Tensor], bool], float]
 """Validation accuracy (0 to 1) of anything that maps a batch of inputs to logits; a quick answer, from a part
@@ -27,6 +27,7 @@ of the samples, is enough where the second argument is true."""
 Progress = Callable[[str, int, int], None]
 """``progress(stage, done, total)``."""
 
+_FEWEST_SAMPLES = 64
 _CACHE_BYTES = 2 << 30
 """Most memory for the activations that a search step keeps."""
 
@@ -86,11 +87,7 @@ class Run:
     @property
     def search_samples(self) -> Samples:
         """Calibration samples of the search: what fits the cache of activations, two thirds at most."""
-        values = [
-            n.meta.get("val") for n in self.folded.coupling.module.graph.nodes if n.op == "call_function"
-        ]
-        per_sample = sum(value.numel() * 4 for value in values if isinstance(value, Tensor))
-        fit = max(_CACHE_BYTES // max(per_sample, 1), 1)
+        fit = samples_that_fit(self.folded.coupling.module)
         return self.calibration.part(0, min(self.settings.samples, fit, -(-2 * len(self.calibration) // 3)))
 
     @property
@@ -104,6 +101,13 @@ class Run:
         """Calibration samples of the last refit."""
         share = self.settings.final_samples / self.settings.samples
         return self.calibration.part(0, round(share * len(self.search_samples)))
+
+
+def samples_that_fit(module: fx.GraphModule) -> int:
+    """Samples whose activations fit into 2 GiB all together; 64 at least, as fewer say too little."""
+    values = [node.meta.get("val") for node in module.graph.nodes if node.op == "call_function"]
+    per_sample = sum(value.numel() * value.element_size() for value in values if isinstance(value, Tensor))
+    return max(_CACHE_BYTES // max(per_sample, 1), _FEWEST_SAMPLES)
 
 
 def widths(network: Network) -> dict[str, int]:
