@@ -22,7 +22,7 @@ from joulecut.pruning.records import Budget, PruneStep, Refusal
 from joulecut.pruning.recover import matched_moments, output_moments, recalibrated
 from joulecut.pruning.refit import refit, teach
 from joulecut.pruning.settings import RefitSettings, SearchSettings
-from joulecut.pruning.state import Judge, Progress, Run, Samples, silent, stuck
+from joulecut.pruning.state import Judge, Progress, Run, Samples, samples_that_fit, silent, stuck
 from joulecut.workload.layer import LayerWork
 from joulecut.workload.trace import Traced
 
@@ -128,7 +128,8 @@ def _prepare(
     settings: SearchSettings,
 ) -> Run:
     progress("recalibrating batch norms", 0, 1)
-    module = recalibrated(traced.module, calibration.part(0, settings.final_samples).inputs)
+    fit = samples_that_fit(traced.module) * settings.final_samples // settings.samples
+    module = recalibrated(traced.module, calibration.part(0, min(settings.final_samples, fit)).inputs)
     coupling = Coupling(module)
     if not coupling.groups():
         reason = coupling.refused()[0].reason if coupling.refused() else "no layer writes channels"
