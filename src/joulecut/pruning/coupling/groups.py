@@ -10,8 +10,9 @@ from torch import Tensor
 
 from joulecut.pruning.coupling.identities import FIXED, Solution
 from joulecut.pruning.coupling.labels import varies
-from joulecut.pruning.coupling.propagate import Walk, shape_of
+from joulecut.pruning.coupling.propagate import Use, Walk, shape_of
 from joulecut.pruning.records import Refusal
+from joulecut.workload.trace import source_line
 
 __all__ = ["Group", "ParameterSlice", "find_groups", "find_refusals"]
 
@@ -155,27 +156,29 @@ def _named(groups: list[Group]) -> tuple[Group, ...]:
 def find_refusals(walk: Walk) -> tuple[Refusal, ...]:
     """Every channel that a layer writes and that must stay; one record for each layer and reason.
 
-    A layer's channels in groups and those refused add up to all that it writes.
+    A layer's channels in groups and those refused add up to all that it writes. The source line is that of
+    the operation to blame; for the network's output, which has none, that of the layer itself.
     """
+    lines = {node.name: source_line(node) for node in walk.module.graph.nodes}
     solution = walk.ids.solve()
     counts: dict[tuple[str, str, str, str], int] = defaultdict(int)
     written = _written(walk)
-    for path, ids in written.items():
-        for number in solution.component[ids].tolist():
+    for path, use in written.items():
+        for number in solution.component[use.ids].tolist():
             if number in solution.reasons:
                 why = solution.reasons[number]
-                counts[path, why.text, why.op, why.source] += 1
+                counts[path, why.text, why.op, why.source or lines[use.node]] += 1
     for path, channels, why in walk.unlabelled:
         if path not in written:
             counts[path, why.text, why.op, why.source] = channels
     return tuple(Refusal(path, n, text, op, source) for (path, text, op, source), n in counts.items())
 
 
-def _written(walk: Walk) -> dict[str, Tensor]:
-    """The channels that each layer writes, by its path; a layer that is called several times counts once."""
+def _written(walk: Walk) -> dict[str, Use]:
+    """Where each layer writes its channels, by its path; a layer that is called several times counts once."""
     weights = {walk.name(n) for n in walk.module.graph.nodes if n.op == "get_attr" and len(shape_of(n)) > 1}
     return {
-        use.parameter.removesuffix(".weight"): use.ids
+        use.parameter.removesuffix(".weight"): use
         for use in reversed(walk.uses)
         if use.role == "writer" and use.parameter in weights
     }
