@@ -15,6 +15,9 @@ __all__ = ["CALIBRATION_SAMPLES", "Dataset", "Splits", "labelled", "split"]
 CALIBRATION_SAMPLES: Final = 4096
 """The most training samples that serve as calibration data."""
 
+_LARGEST: Final = 1e15
+"""Largest input: 10^8 squares of it still add up within float32."""
+
 _FEWEST: Final = 20
 """Fewest samples that are split: a fifth of them still holds 4."""
 
@@ -75,8 +78,8 @@ def labelled(name: str, x: object, y: object, *, classes: int | None = None) -> 
         classes: number of classes; the highest label + 1 by default.
 
     Raises:
-        UsageError: wrong rank or type, different lengths, no samples, an input that is not finite, a label
-            out of range.
+        UsageError: wrong rank or type, different lengths, no samples, an input that is not finite or beyond
+            1e15, a label out of range.
 
     >>> labelled("two points", [[0.0], [1.0]], [0, 1]).classes
     2
@@ -105,6 +108,9 @@ def _checked(name: str, inputs: torch.Tensor, labels: torch.Tensor, classes: int
     if not finite.all():
         first = int((~finite.flatten(1).all(1)).nonzero()[0])
         raise UsageError(f"x of {name} holds NaN or infinite values, first in sample {first}.")
+    largest = float(inputs.abs().max())
+    if largest > _LARGEST:
+        raise UsageError(f"x of {name} reaches {largest:.3g}, beyond {_LARGEST:g}.", hint="Scale the inputs.")
     lowest, highest = int(labels.min()), int(labels.max())
     known = highest + 1 if classes is None else classes
     if lowest < 0 or highest >= known:
