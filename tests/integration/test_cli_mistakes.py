@@ -314,3 +314,38 @@ def test_folders_that_cannot_be_written(cli: Cli, tmp_path: Path, path: str, say
         return
     for argv in (prune(tmp_path / path), ("demo", "-o", tmp_path / path)):
         refused(cli, tmp_path, argv, 2, says)
+
+
+# --- the demo on files of one's own
+
+
+def idx(path: Path, values: NDArray[Any]) -> None:
+    """An IDX file of unsigned bytes."""
+    sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
+    path.write_bytes(bytes((0, 0, 8, values.ndim)) + sizes + values.astype(np.uint8).tobytes())
+
+
+def idx_folder(folder: Path, size: int, classes: int) -> Path:
+    folder.mkdir()
+    for part in ("train", "t10k"):
+        idx(folder / f"{part}-images-idx3-ubyte", np.zeros((60, size, size)))
+        idx(folder / f"{part}-labels-idx1-ubyte", np.arange(60) % classes)
+    return folder
+
+
+def test_the_demo_names_what_is_wrong_with_its_files(cli: Cli, tmp_path: Path) -> None:
+    small, letters, fine = (
+        idx_folder(tmp_path / name, size, classes)
+        for name, size, classes in (("small", 20, 10), ("letters", 28, 26), ("fine", 28, 10))
+    )
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "resnet8-seed0.safetensors").write_bytes(b"junk")
+    (kept / "resnet8-seed0.json").write_text("{}")
+    for data, out, says in (
+        (tmp_path, "demo", "lacks the IDX files train-images"),
+        (small, "demo", "28x28 pixels in ten classes"),
+        (letters, "demo", "28x28 pixels in ten classes"),
+        (fine, "kept", "Delete resnet8-seed0.safetensors to train again"),
+    ):
+        refused(cli, tmp_path, ("demo", "--data", data, "-o", tmp_path / out), 2, says)

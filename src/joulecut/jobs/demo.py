@@ -56,7 +56,7 @@ def demo(
     folder and used again by a second run).
 
     Raises:
-        UsageError: the data cannot be read or have another shape.
+        UsageError: the data cannot be read or have another shape; weights in the folder are damaged.
         OutputError: the folder cannot be written.
     """
     folder, report = Path(out_dir), progress or silent
@@ -74,9 +74,14 @@ def demo(
         result.save(folder)
         return _demo_result([(result, folder)])
     splits = load_data(str(data_dir))
-    if splits.train is None or tuple(splits.train.inputs.shape[1:]) != (1, 28, 28):
+    if (
+        splits.train is None
+        or tuple(splits.train.inputs.shape[1:]) != (1, 28, 28)
+        or splits.test.classes > 10
+    ):
         raise UsageError(
-            f"{data_dir} does not hold images of 28x28 pixels.", hint="Give the folder of Fashion-MNIST."
+            f"{data_dir} does not hold images of 28x28 pixels in ten classes.",
+            hint="Give the folder of Fashion-MNIST.",
         )
     done = []
     for name, factory, budget in (
@@ -117,15 +122,20 @@ def _trained(
     progress: Progress,
 ) -> tuple[torch.nn.Module, float]:
     """A trained network and the seconds it took, from the folder where a run before left them."""
+    from safetensors import SafetensorError
     from safetensors.torch import load, save
 
     assert splits.train is not None
     network = build(factory, seed)
     weights, facts = folder / f"{name}-seed{seed}.safetensors", folder / f"{name}-seed{seed}.json"
     if weights.is_file() and facts.is_file():
-        network.load_state_dict(load(weights.read_bytes()))
-        return network.eval(), float(json.loads(facts.read_text())["training_s"])
-    folder.mkdir(parents=True, exist_ok=True)
+        try:
+            network.load_state_dict(load(weights.read_bytes()))
+            return network.eval(), float(json.loads(facts.read_text())["training_s"])
+        except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError) as error:
+            raise UsageError(
+                f"{weights} holds no weights of this network.", hint=f"Delete {weights.name} to train again."
+            ) from error
     started = time.perf_counter()
     train(
         network,
@@ -137,6 +147,7 @@ def _trained(
         progress=lambda done, total: progress(f"{name}: training", done, total),
     )
     seconds = time.perf_counter() - started
+    folder.mkdir(parents=True, exist_ok=True)
     write_bytes(weights, save({key: tensor.contiguous() for key, tensor in network.state_dict().items()}))
     write_text(facts, json.dumps({"training_s": seconds, "epochs": _EPOCHS}) + "\n")
     return network.eval(), seconds
