@@ -50,8 +50,8 @@ class SearchSettings:
         seed: for sampled labels.
     """
 
-    samples: int = 1024
-    final_samples: int = 4096
+    samples: int = 2048
+    final_samples: int = 8192
     refit_every: int = 2
     shortlist: int = 8
     gram_rows: int = 6_000

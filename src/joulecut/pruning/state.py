@@ -17,6 +17,7 @@ from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.records import Budget, PruneStep
 from joulecut.pruning.settings import SearchSettings
+from joulecut.units import format_percent
 
 __all__ = ["Judge", "Progress", "Run", "Samples", "samples_that_fit", "silent", "stuck", "widths"]
 
@@ -119,10 +120,12 @@ def stuck(run: Run, network: Network) -> BudgetUnreachable:
     """What to raise when nothing more can go."""
     total = run.pricer.total(widths(network))
     floor = run.budget.min_accuracy
-    without = f" without falling below {floor:.1%} validation accuracy" if floor is not None else ""
+    without = (
+        f" without falling below {format_percent(floor)} validation accuracy" if floor is not None else ""
+    )
     return BudgetUnreachable(
         f"a budget of {run.budget} cannot be met on {run.device.name}{without}: "
-        f"the best point found takes {total}, {total.value / run.before.value:.1%} of the original.",
+        f"the best point found takes {total}, {format_percent(total.value / run.before.value)} of the original.",
         best=total,
         hint="Allow a lower accuracy or a larger budget.",
     )

@@ -12,7 +12,7 @@ from joulecut.errors import UsageError
 
 __all__ = ["CALIBRATION_SAMPLES", "Dataset", "Splits", "labelled", "split"]
 
-CALIBRATION_SAMPLES: Final = 4096
+CALIBRATION_SAMPLES: Final = 8192
 """The most training samples that serve as calibration data."""
 
 _LARGEST: Final = 1e15
