@@ -125,7 +125,7 @@ def stuck(run: Run, network: Network) -> BudgetUnreachable:
     )
     return BudgetUnreachable(
         f"a budget of {run.budget} cannot be met on {run.device.name}{without}: "
-        f"the best point found takes {total}, {format_percent(total.value / run.before.value)} of the original.",
+        f"the best point found takes {total}, {left} of the original.",
         best=total,
         hint="Allow a lower accuracy or a larger budget.",
     )

@@ -171,7 +171,7 @@ class Narrow(Small):
 
 def test_a_floor_that_cannot_be_kept_gives_no_result(trained: nn.Module) -> None:
     with pytest.raises(
-        BudgetUnreachable, match=r"without falling below 100\.0% validation accuracy"
+        BudgetUnreachable, match=r"without falling below 100\.0 % validation accuracy"
     ) as caught:
         run(trained, Budget(share=0.2, min_accuracy=1.0))
     assert caught.value.best is not None
