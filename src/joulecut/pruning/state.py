@@ -119,6 +119,7 @@ def widths(network: Network) -> dict[str, int]:
 def stuck(run: Run, network: Network) -> BudgetUnreachable:
     """What to raise when nothing more can go."""
     total = run.pricer.total(widths(network))
+    left = format_percent(total.value / run.before.value)
     floor = run.budget.min_accuracy
     without = (
         f" without falling below {format_percent(floor)} validation accuracy" if floor is not None else ""
