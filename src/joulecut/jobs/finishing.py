@@ -49,6 +49,7 @@ class Finish:
     budget: Budget
     splits: Splits
     training: TrainingRun | None
+    tuned: bool
     trained_s: float
     seed: int
     progress: Progress
@@ -160,6 +161,14 @@ class Finish:
             for spec in self.others
         }
 
+    def _weights(self) -> str:
+        """How the weights came about."""
+        if self.training is None:
+            return "no gradient step"
+        if not self.tuned:
+            return f"no gradient step: {self.training.steps} did not gain on validation and were dropped"
+        return f"fine-tuned, {self.training.steps} gradient steps"
+
     def _provenance(self) -> dict[str, str]:
         data = self.splits
         counts = (
@@ -174,9 +183,7 @@ class Finish:
             "search": f"{sum(step.duration_s for step in self.pruned.steps):.1f} s",
             "channel step": str(self.device.channel_step),
             "confidence": format_percent(self.budget.confidence, 0),
-            "weights": "no gradient step"
-            if self.training is None
-            else f"fine-tuned, {self.training.steps} gradient steps",
+            "weights": self._weights(),
         }
 
 

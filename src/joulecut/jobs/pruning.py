@@ -79,6 +79,8 @@ def prune(
     splits = load_data(data) if isinstance(data, str) else from_loader(data)
     graph = _first_sample(traced(network, example, splits.calibration.inputs[:1]))
     _check_fits(graph, splits)
+    if finetune_epochs and splits.train is None:
+        raise UsageError("there are no training data to fine-tune on.", hint="Leave --finetune out.")
     report = progress or silent
     works = layer_works(graph)
     try:
@@ -98,8 +100,8 @@ def prune(
             f"the layers of {graph.name} cannot be re-solved on {splits.calibration.name}.",
             hint="Check the scale of the inputs: float32 has overflowed.",
         ) from error
-    pruned, training = _finetuned(pruned, splits, finetune_epochs, seed, report)
-    finish = Finish(graph, pruned, spec, others, limit, splits, training, trained_s, seed, report)
+    pruned, training, tuned = _finetuned(pruned, splits, finetune_epochs, seed, report)
+    finish = Finish(graph, pruned, spec, others, limit, splits, training, tuned, trained_s, seed, report)
     return finish.result()
 
 
@@ -154,12 +156,10 @@ def _judge(validation: Dataset) -> Judge:
 
 def _finetuned(
     pruned: Pruned, splits: Splits, epochs: int, seed: int, progress: Progress
-) -> tuple[Pruned, TrainingRun | None]:
-    """Train the result where asked; the weights before stay where validation does not gain."""
-    if not epochs:
-        return pruned, None
-    if splits.train is None:
-        raise UsageError("there are no training data to fine-tune on.", hint="Leave --finetune out.")
+) -> tuple[Pruned, TrainingRun | None, bool]:
+    """Train the result where asked; the weights before stay where validation does not gain (then False)."""
+    if not epochs or splits.train is None:
+        return pruned, None, False
     from joulecut.pruning.coupling.cut import copied
 
     candidate = copied(pruned.module)
@@ -173,7 +173,7 @@ def _finetuned(
     )
     judge = _judge(splits.validation)
     after = judge(candidate, False)
-    row = (f"fine-tuned for {epochs} epochs", after)
-    better = after >= judge(pruned.module, False)
+    better = after > judge(pruned.module, False)
+    row = (f"fine-tuned for {epochs} epochs{'' if better else ', not kept'}", after)
     module = candidate if better else pruned.module
-    return replace(pruned, module=module, rows=(*pruned.rows, row)), training
+    return replace(pruned, module=module, rows=(*pruned.rows, row)), training, better

@@ -237,3 +237,19 @@ def test_a_given_budget_takes_a_floor_of_its_own() -> None:
     """The keyword counts beside a record too."""
     with pytest.raises(BudgetUnreachable, match="validation accuracy"):
         prune(network(), budget=Budget(share=0.6), device=DEVICE, data=data(200), min_accuracy=1.0)
+
+
+def test_a_fine_tune_is_kept_only_where_validation_gains_and_says_which() -> None:
+    """A network cut hard and labelled by its own original has something to learn."""
+    tuned = prune(network(), budget="35%", device=DEVICE, data=data(), finetune_epochs=3, force=True)
+    rows = dict(tuned.record.rows)
+    quality = tuned.record.quality
+    assert quality is not None
+    assert quality.before.training_s == 0.0
+    assert quality.after.training_s > 0.0
+    if "fine-tuned for 3 epochs" in rows:
+        assert rows["fine-tuned for 3 epochs"] > rows["pruned"]
+        assert tuned.record.provenance["weights"].startswith("fine-tuned, 9 gradient steps")  # 3 x 300 / 128
+    else:
+        assert rows["fine-tuned for 3 epochs, not kept"] <= rows["pruned"]
+        assert tuned.record.provenance["weights"].startswith("no gradient step")
