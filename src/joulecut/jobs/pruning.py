@@ -13,7 +13,7 @@ from joulecut.benchmarks.data.records import Dataset, Splits
 from joulecut.benchmarks.data.source import from_loader, load_data
 from joulecut.benchmarks.quality import check_scorable, predictions
 from joulecut.benchmarks.training import TrainingRun, finetune
-from joulecut.errors import ModelError, UsageError
+from joulecut.errors import ModelError, TraceError, UsageError
 from joulecut.hw_models.spec import DeviceSpec
 from joulecut.jobs.finishing import Finish
 from joulecut.jobs.profiling import resolve_device
@@ -24,6 +24,7 @@ from joulecut.pruning.records import Budget
 from joulecut.pruning.run import Judge, Progress, Pruned, Samples, prune_channels, silent
 from joulecut.pruning.settings import SearchSettings
 from joulecut.workload.from_torch import layer_works
+from joulecut.workload.sources import LoadedModel
 from joulecut.workload.trace import Traced, trace
 
 __all__ = ["PruneResult", "prune"]
@@ -77,7 +78,7 @@ def prune(
     limit = _budget(budget, min_accuracy, confidence)
     network = loaded(model)
     splits = load_data(data) if isinstance(data, str) else from_loader(data)
-    graph = _first_sample(traced(network, example, splits.calibration.inputs[:1]))
+    graph = _first_sample(_traced(network, example, splits.calibration))
     _check_fits(graph, splits)
     if finetune_epochs and splits.train is None:
         raise UsageError("there are no training data to fine-tune on.", hint="Leave --finetune out.")
@@ -109,6 +110,18 @@ def _budget(budget: str | Budget, min_accuracy: float | None, confidence: float)
     if isinstance(budget, Budget):
         return check(budget if min_accuracy is None else replace(budget, min_accuracy=min_accuracy))
     return parse_budget(budget, min_accuracy=min_accuracy, confidence=confidence)
+
+
+def _traced(network: LoadedModel, example: Any, data: Dataset) -> Traced:
+    """Capture the network, for a sample of the data where the user gives no example."""
+    try:
+        return traced(network, example, data.inputs[:1])
+    except TraceError as error:
+        if example is not None:
+            raise
+        shape = list(data.inputs.shape[1:])
+        where = f"The example was a sample of {data.name}, of shape {shape}."
+        raise TraceError(error.message, hint=f"{error.hint} {where}".strip()) from error
 
 
 def _first_sample(graph: Traced) -> Traced:
