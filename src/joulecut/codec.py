@@ -162,9 +162,8 @@ def _replace(path: Path, data: bytes) -> None:
         os.umask(mask)
         Path(name).chmod(0o666 & ~mask)
         Path(name).replace(path)
-    except BaseException:
+    finally:  # gone already where all went well
         Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _output_error(path: Path, error: OSError | RuntimeError) -> OutputError:

@@ -28,6 +28,7 @@ __all__ = ["DemoResult", "demo"]
 
 DEVICE: Final = "reference/edge/float32"
 REAL_DEVICE: Final = "nucleo-l4r5zi/x-cube-ai/int8"
+_FASHION: Final = (("resnet8", resnet8_fashion_mnist, "50%"), ("dscnn", ds_cnn_fashion_mnist, "60%"))
 _EPOCHS: Final = 10
 _LR: Final = 0.2
 
@@ -61,48 +62,59 @@ def demo(
     """
     folder, report = Path(out_dir), progress or silent
     if data_dir is None:
+        digits = _Job(folder, trained_digits_cnn(), "50%", load_data("digits"), 0.0, report)
+        return _demo_result([digits.run(finetune_epochs, seed)])
+    splits = _fashion_mnist(data_dir)
+    done = []
+    for name, factory, budget in _FASHION:
+        network, seconds = _trained(name, factory, splits, folder, seed, report)
+        job = _Job(folder / name, network, budget, splits, seconds, _prefixed(name, report))
+        done.append(job.run(finetune_epochs, seed))
+    return _demo_result(done)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """One network of the demo."""
+
+    folder: Path
+    network: torch.nn.Module
+    budget: str
+    splits: Splits
+    trained_s: float
+    progress: Progress
+
+    def run(self, finetune_epochs: int, seed: int) -> tuple[PruneResult, Path]:
+        """Prune it and save the result folder."""
         result = prune(
-            trained_digits_cnn(),
-            budget="50%",
+            self.network,
+            budget=self.budget,
             device=DEVICE,
-            data=load_data("digits"),
+            data=self.splits,
             finetune_epochs=finetune_epochs,
             seed=seed,
-            progress=report,
+            progress=self.progress,
             also=(REAL_DEVICE,),
+            trained_s=self.trained_s,
         )
-        result.save(folder)
-        return _demo_result([(result, folder)])
+        result.save(self.folder)
+        return result, self.folder
+
+
+def _prefixed(name: str, progress: Progress) -> Progress:
+    """The same progress, each stage with a name before it."""
+    return lambda stage, done, total: progress(f"{name}: {stage}", done, total)
+
+
+def _fashion_mnist(data_dir: str | Path) -> Splits:
     splits = load_data(str(data_dir))
-    if (
-        splits.train is None
-        or tuple(splits.train.inputs.shape[1:]) != (1, 28, 28)
-        or splits.test.classes > 10
-    ):
+    shape = None if splits.train is None else tuple(splits.train.inputs.shape[1:])
+    if shape != (1, 28, 28) or splits.test.classes > 10:
         raise UsageError(
             f"{data_dir} does not hold images of 28x28 pixels in ten classes.",
             hint="Give the folder of Fashion-MNIST.",
         )
-    done = []
-    for name, factory, budget in (
-        ("resnet8", resnet8_fashion_mnist, "50%"),
-        ("dscnn", ds_cnn_fashion_mnist, "60%"),
-    ):
-        network, seconds = _trained(name, factory, splits, folder, seed, report)
-        result = prune(
-            network,
-            budget=budget,
-            device=DEVICE,
-            data=splits,
-            finetune_epochs=finetune_epochs,
-            seed=seed,
-            progress=lambda stage, at, total, name=name: report(f"{name}: {stage}", at, total),  # type: ignore[misc]
-            also=(REAL_DEVICE,),
-            trained_s=seconds,
-        )
-        result.save(folder / name)
-        done.append((result, folder / name))
-    return _demo_result(done)
+    return splits
 
 
 def _demo_result(done: list[tuple[PruneResult, Path]]) -> DemoResult:

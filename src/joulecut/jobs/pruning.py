@@ -24,6 +24,7 @@ from joulecut.pruning.records import Budget
 from joulecut.pruning.run import Judge, Progress, Pruned, Samples, prune_channels, silent
 from joulecut.pruning.settings import SearchSettings
 from joulecut.workload.from_torch import layer_works
+from joulecut.workload.layer import LayerWork
 from joulecut.workload.sources import LoadedModel
 from joulecut.workload.trace import Traced, trace
 
@@ -83,27 +84,41 @@ def prune(
     if finetune_epochs and splits.train is None:
         raise UsageError("there are no training data to fine-tune on.", hint="Leave --finetune out.")
     report = progress or silent
-    works = layer_works(graph)
+    pruned = _cut(
+        graph, layer_works(graph), spec, limit, splits, force, report, settings or SearchSettings(seed=seed)
+    )
+    pruned, training, tuned = _finetuned(pruned, splits, finetune_epochs, seed, report)
+    finish = Finish(graph, pruned, spec, others, limit, splits, training, tuned, trained_s, seed, report)
+    return finish.result()
+
+
+def _cut(
+    graph: Traced,
+    works: dict[str, LayerWork],
+    device: DeviceSpec,
+    budget: Budget,
+    splits: Splits,
+    force: bool,
+    progress: Progress,
+    settings: SearchSettings,
+) -> Pruned:
     try:
-        pruned = prune_channels(
+        return prune_channels(
             graph,
             works,
-            device=spec,
-            budget=limit,
+            device=device,
+            budget=budget,
             calibration=Samples(splits.calibration.inputs, splits.calibration.labels),
             judge=_judge(splits.validation),
             force=force,
-            progress=report,
-            settings=settings or SearchSettings(seed=seed),
+            progress=progress,
+            settings=settings,
         )
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # public, and not in __all__
         raise ModelError(
             f"the layers of {graph.name} cannot be re-solved on {splits.calibration.name}.",
             hint="Check the scale of the inputs: float32 has overflowed.",
         ) from error
-    pruned, training, tuned = _finetuned(pruned, splits, finetune_epochs, seed, report)
-    finish = Finish(graph, pruned, spec, others, limit, splits, training, tuned, trained_s, seed, report)
-    return finish.result()
 
 
 def _budget(budget: str | Budget, min_accuracy: float | None, confidence: float) -> Budget:
