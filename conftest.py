@@ -1,11 +1,9 @@
 """What all tests share; they come from tests/ and src/, never again through the links at the root."""
 
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -19,28 +17,19 @@ collect_ignore = ["profiler", "pruning", "benchmarks", "hw_models"]
 
 
 @pytest.fixture
-def cpu_seconds(tmp_path: Path) -> Callable[[list[str]], float]:
-    """CPU seconds of a joulecut command line in a process of its own: the least of five runs.
+def modules_of() -> Callable[[list[str]], set[str]]:
+    """The modules that a joulecut command line imports in a process of its own.
 
-    CPU time and not wall time, because other work on the machine must not fail a test; and with compiled
-    modules, as in an installed package, whatever the environment says about writing them.
+    What a command imports decides how fast it answers, and no busy machine changes it; the seconds are for
+    ``python -m perf.startup`` to say.
     """
-    environment = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    environment["PYTHONPYCACHEPREFIX"] = str(tmp_path)
 
-    def once(argv: list[str]) -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [sys.executable, "-m", "joulecut", *argv], check=True, capture_output=True, env=environment
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    def imported(argv: list[str]) -> set[str]:
+        command = [sys.executable, "-X", "importtime", "-m", "joulecut", *argv]
+        shown = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+        return {line.rpartition("|")[2].strip() for line in shown.splitlines() if "import time:" in line}
 
-    def least(argv: list[str]) -> float:
-        once(argv)
-        return min(once(argv) for _ in range(5))
-
-    return least
+    return imported
 
 
 @pytest.fixture

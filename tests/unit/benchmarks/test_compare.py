@@ -68,7 +68,7 @@ def test_four_times_the_work_is_slower(tmp_path: Path) -> None:
     assert pair.verdict == "slower"
     assert gate(pair) == "fail"
     assert pair.sessions >= 3
-    assert 2 < pair.cpu_ratio.value < 8
+    assert pair.cpu_ratio.value > 1.5
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     report = comparison.models[1]
@@ -84,7 +84,9 @@ def test_a_file_is_not_faster_or_slower_than_itself(tmp_path: Path) -> None:
     (pair,) = benchmark([file, file], max_seconds=2.0).pairs
     assert pair.verdict in ("same", "inconclusive")
     assert gate(pair) != "fail"
-    assert abs(pair.cpu_ratio.value - 1) < 0.05
+    low, high = pair.cpu_ratio.bounds(0.9)
+    assert low < 1.05  # an interval, not a value: on a busy machine two seconds say little
+    assert high > 0.95
 
 
 def test_one_network_has_no_pairs(tmp_path: Path) -> None:
