@@ -11,7 +11,7 @@ import torch
 from joulecut.pruning.budget import judge_budget
 from joulecut.pruning.elimination import propose
 from joulecut.pruning.exchange import Exchange, Exchanger, held_out_loss
-from joulecut.pruning.greedy import Search, Step
+from joulecut.pruning.greedy import Search, Step, loss_against
 from joulecut.pruning.network import Network
 from joulecut.pruning.records import Candidate, PruneStep
 from joulecut.pruning.refit import Teacher, refit, teach
@@ -100,14 +100,12 @@ def _exchanged(run: Run, search: Search, network: Network) -> Network:
     trials = min(run.settings.exchange_trials, int(run.settings.exchange_macs / max(macs, 1)))
     if not len(held_out) or not trials or not run.settings.exchange_rounds:
         return network
-    scoring = Search(
-        search.teacher, held_out.labels, run.folded(held_out.inputs), run.pricer, search.step, run.settings
-    )
+    reference = run.folded(held_out.inputs)
     exchanger = Exchanger(
         run.folded,
         search.teacher,
         run.settings.refit,
-        held_out_loss(held_out.inputs, scoring.loss),
+        held_out_loss(held_out.inputs, lambda logits: loss_against(logits, held_out.labels, reference)),
         run.pricer,
         run.device.channel_step,
         _order(run, search, network),

@@ -17,7 +17,7 @@ from joulecut.pruning.records import Candidate
 from joulecut.pruning.refit import Teacher, refit
 from joulecut.pruning.settings import SearchSettings
 
-__all__ = ["Search", "Step", "chunk"]
+__all__ = ["Search", "Step", "chunk", "loss_against"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +40,20 @@ def chunk(width: int, step: int) -> int:
     """
     left = (width - 1) // step * step
     return width - left if left > 0 else 0
+
+
+def loss_against(logits: Tensor, labels: Tensor | None, reference: Tensor) -> float:
+    """Mean cross-entropy with the labels, or without labels the divergence from the original, in nats.
+
+    Args:
+        logits: [samples, classes].
+        labels: [samples], or None.
+        reference: the original's logits, [samples, classes].
+    """
+    if labels is not None:
+        return float(torch.nn.functional.cross_entropy(logits, labels))
+    wanted, predicted = reference.log_softmax(-1), logits.log_softmax(-1)
+    return float(torch.nn.functional.kl_div(predicted, wanted, reduction="batchmean", log_target=True))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,19 +88,14 @@ class Search:
     ) -> None:
         self.teacher = teacher
         self.labels = labels
-        self.reference = reference.log_softmax(-1)
+        self.reference = reference
         self.pricer = pricer
         self.step = step
         self.settings = settings
 
     def loss(self, logits: Tensor) -> float:
         """Cross-entropy with the labels, or the divergence from the original without labels."""
-        if self.labels is not None:
-            return float(torch.nn.functional.cross_entropy(logits, self.labels))
-        predicted = logits.log_softmax(-1)
-        return float(
-            torch.nn.functional.kl_div(predicted, self.reference, reduction="batchmean", log_target=True)
-        )
+        return loss_against(logits, self.labels, self.reference)
 
     def steps(
         self,
