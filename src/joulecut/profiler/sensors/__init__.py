@@ -1,0 +1,1 @@
+"""Sensors of energy, one kind a file, all behind the protocol ``Sensor``."""
