@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import torch
-from torch import fx
 from torch.nn import functional
 
 from joulecut.benchmarks.data.records import Dataset
 from joulecut.benchmarks.quality import channels_last, runs_channels_last
 from joulecut.errors import UsageError
+from joulecut.workload.modes import set_training
 
 __all__ = ["Augment", "TrainingRun", "build", "finetune", "set_training", "train"]
 
@@ -28,9 +28,6 @@ MOMENTUM: Final = 0.9
 WEIGHT_DECAY: Final = 5e-4
 WARM_UP: Final = 0.2
 """Share of the steps over which the learning rate rises."""
-
-_EVALUATED: Final = "joulecut_evaluated"
-"""Key in a node's ``meta``: ``set_training`` switched it and will switch it back."""
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 Progress = Callable[[int, int], None]
@@ -137,42 +134,6 @@ def finetune(
         UsageError: as ``train``.
     """
     return train(module, dataset, epochs=epochs, lr=lr, seed=seed, progress=progress)
-
-
-def set_training(module: torch.nn.Module, training: bool) -> None:
-    """Switch a network to training or to evaluation, one captured by ``torch.export`` too.
-
-    Export writes the mode of batch norm and dropout into the graph as a literal argument of each operation.
-    These are switched, and exactly these are switched back: what the author fixed to training (dropout that
-    always drops, batch norm without running statistics) stays so.
-
-    >>> network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.5)).eval()
-    >>> graph = torch.export.export(network, (torch.zeros(1, 2),)).module()
-    >>> set_training(graph, True)
-    >>> [node.args[-1] for node in graph.graph.nodes if "dropout" in str(node.target)]
-    [True]
-    """
-    torch.nn.Module.train(module, training)  # by this name, as graphs of torch.export refuse train()
-    if not isinstance(module, fx.GraphModule):
-        return
-    for node in module.graph.nodes:
-        position = _mode_argument(node)
-        if position is None:
-            continue
-        if training and node.args[position] is False:
-            node.update_arg(position, True)
-            node.meta[_EVALUATED] = True
-        elif not training and node.meta.pop(_EVALUATED, False):
-            node.update_arg(position, False)
-    module.recompile()
-
-
-def _mode_argument(node: fx.Node) -> int | None:
-    """Position of the argument that says training or evaluation, where an operation has one."""
-    schema = getattr(node.target, "_schema", None)
-    names = [argument.name for argument in schema.arguments] if schema is not None else []
-    position = next((names.index(name) for name in ("training", "train") if name in names), None)
-    return position if position is not None and position < len(node.args) else None
 
 
 def _check(model: torch.nn.Module, dataset: Dataset, epochs: int, lr: float, augment: Augment | None) -> None:

@@ -18,6 +18,7 @@ from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from joulecut.errors import TraceError, UsageError
+from joulecut.workload.modes import note_training_mode
 from joulecut.workload.quiet import quiet_torch
 
 __all__ = [
@@ -90,6 +91,7 @@ def trace(model: torch.nn.Module, inputs: torch.Tensor | Sequence[torch.Tensor],
         _propagate(module, example)
     if attempt.error is not None:
         raise _trace_error(model, attempt.error) from attempt.error
+    note_training_mode(module, model, example)
     return Traced(name or type(model).__name__, module, example, dynamic)
 
 
