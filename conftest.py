@@ -1,9 +1,11 @@
 """What all tests share; they come from tests/ and src/, never again through the links at the root."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +45,27 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         return code, said.out, said.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Compiles the stand-in for NVIDIA's library (tests/stubs/nvml_stub.c says how to drive it).
+
+    Returns the path of ``libnvidia-ml.so.1``; ``nvml_library("ENERGY")`` lacks what an old driver lacks.
+    """
+    source = Path(__file__).parent / "tests/stubs/nvml_stub.c"
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    built: dict[tuple[str, ...], Path] = {}
+
+    def build(*without: str) -> Path:
+        if compiler is None:
+            pytest.skip("needs a C compiler (gcc or cc) for the NVML stub")
+        if without not in built:
+            library = tmp_path_factory.mktemp("nvml") / "libnvidia-ml.so.1"
+            flags = ["-shared", "-fPIC", "-O2", "-pthread", "-Wl,-soname,libnvidia-ml.so.1"]
+            left_out = [f"-DWITHOUT_{name}" for name in without]
+            subprocess.run([compiler, *flags, *left_out, "-o", library, source, "-lm"], check=True)
+            built[without] = library
+        return built[without]
+
+    return build
