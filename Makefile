@@ -1,6 +1,7 @@
 # make demo   the whole job on bundled data, results in joulecut-demo/
 # make test   all tests
 # make check  format, lint, types, import layers, and the built wheel in an empty environment
+# make perf-env   .venv-perf with what the benchmarks in perf/ compare with (6 GB; PYTHON must be 3.11)
 #
 # All of them set up .venv first, once: as long as pyproject.toml and constraints.txt stay as they are,
 # nothing is installed again and no network is needed. Overridable: PYTHON (3.11 or newer), and
@@ -18,7 +19,7 @@ BIN := .venv/bin
 KEY := $(shell cat pyproject.toml constraints.txt | { sha256sum 2>/dev/null || shasum -a 256; } | cut -c 1-16)
 STAMP := .venv/installed-$(KEY)
 
-.PHONY: demo test check format lint types layers wheel setup clean
+.PHONY: demo test check format lint types layers wheel setup perf-env clean
 
 demo: setup
 	$(BIN)/joulecut demo -o joulecut-demo
@@ -61,5 +62,14 @@ $(STAMP):
 	@rm -f .venv/installed-*
 	@touch $@
 
+perf-env:
+	@if command -v uv >/dev/null; then \
+		uv venv --quiet --allow-existing --python 3.11 .venv-perf; \
+		uv pip install --quiet --python .venv-perf/bin/python -r perf/requirements.txt -e .; \
+	else \
+		"$(or $(PYTHON),python3.11)" -m venv .venv-perf; \
+		.venv-perf/bin/python -m pip install --quiet --disable-pip-version-check -r perf/requirements.txt -e .; \
+	fi
+
 clean:
-	rm -rf .venv build dist joulecut-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-perf build dist joulecut-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
