@@ -49,6 +49,7 @@ class Domain:
         device: what it belongs to, for the states that a window is judged by (``gpu:0``, ``cpu``).
         source: how it is read, in words (``NVML total energy``, ``powercap intel-rapl:0``).
         note: why it is not counted, or what else a reader should know; "" for nothing.
+        average_s: a gauge that shows the mean of this time before the reading, in seconds; 0 if it does not.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Domain:
     device: str
     source: str
     note: str = ""
+    average_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
