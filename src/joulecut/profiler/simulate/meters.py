@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+from typing import Literal, get_args
 
 from joulecut.hw_models.profile import Boundary
 from joulecut.profiler.records import Domain, Fact
@@ -83,9 +83,6 @@ class Meter:
             raise ValueError("a gauge needs a tick_s or a window_s to take the mean over")
 
 
-_PEAK_W: Final = 1000.0
-
-
 def energy_counter(
     name: str,
     *loads: str,
@@ -100,6 +97,7 @@ def energy_counter(
     noise: float = 0.0,
     gain_error: float = 0.0,
     first_count: int = 0,
+    peak_w: float = 1000.0,
 ) -> Meter:
     """A counter of energy.
 
@@ -116,7 +114,7 @@ def energy_counter(
         counts=counts,
         counted=counted,
         boundary=boundary,
-        peak_w=_PEAK_W,
+        peak_w=peak_w,
         gain=abs(gain_error),
         device=loads[0],
         source="simulated counter",
@@ -153,10 +151,11 @@ def power_gauge(
         counts=0,
         counted=counted,
         boundary=boundary,
-        peak_w=_PEAK_W,
+        peak_w=0.0,
         gain=abs(gain_error),
         device=loads[0],
         source="simulated gauge",
+        average_s=window_s,
     )
     return Meter(
         domain=domain,

@@ -19,9 +19,9 @@ _FAILING: Final[dict[FaultKind, str]] = {
     "lost": "the device is lost",
 }
 _STATES: Final[dict[FaultKind, dict[str, Fact]]] = {
-    "throttle": {"throttle_reasons": "sw_thermal_slowdown"},
-    "mig": {"mig_mode": True},
-    "shared": {"other_processes": 1},
+    "throttle": {"throttle_reasons": "software thermal slowdown"},
+    "mig": {"mig": True},
+    "shared": {"other_processes": "4242"},
 }
 
 
