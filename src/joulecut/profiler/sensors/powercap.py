@@ -1,0 +1,161 @@
+"""RAPL counters of the processor through powercap: ``/sys/class/powercap/intel-rapl:*/energy_uj``.
+
+The total is the sum over sockets of package and DRAM. A package contains its cores and its graphics
+(``core``, ``uncore``) but not its DRAM; ``psys`` contains everything; ``intel-rapl-mmio`` repeats the
+packages. What is contained or repeated is shown and not added. A count is a microjoule; the register moves in
+steps of 15 to 61 uJ about once a millisecond and starts again from 0 after ``max_energy_range_uj``: minutes on
+a busy server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from joulecut.errors import SensorDenied, SensorMissing
+from joulecut.hw_models.profile import Boundary
+from joulecut.profiler.clock import Clock
+from joulecut.profiler.records import DeviceState, Domain, Read
+from joulecut.profiler.sensors.cpu_state import cpu_state, is_amd
+from joulecut.profiler.sensors.files import IntegerFiles
+from joulecut.profiler.sensors.mirrors import GAP_S, LOOKS, differ_by
+from joulecut.profiler.sensors.remedies import remedy
+from joulecut.profiler.sensors.zones import Zone, read_zones
+
+__all__ = ["GAIN", "PEAK_W", "PowercapSensor", "open_powercap"]
+
+_QUANTUM_J: Final = 1e-6
+PEAK_W: Final = 1000.0
+"""Watts that no single package or its memory exceeds, where the zone states no limit: twice the 500 W that
+the largest processors on sale are specified for (AMD EPYC 9965, Intel Xeon 6980P; both data sheets, 2024)."""
+_LIMIT_MARGIN: Final = 2.0
+"""A power limit holds on average over its time window; within the window power may be higher. Assumed."""
+GAIN: Final = 0.05
+"""Systematic error of RAPL, assumed: no processor maker states one."""
+_MODELLED: Final = "computed by the processor from its activity, not measured"
+
+
+class PowercapSensor:
+    """RAPL by kept descriptors; see ``open_powercap``."""
+
+    name = "rapl"
+
+    def __init__(self, clock: Clock, domains: Sequence[Domain], files: IntegerFiles, machine: Path) -> None:
+        self.domains = tuple(domains)
+        self._now_s = clock.now_s
+        self._files = files
+        self._machine = machine
+
+    def read(self) -> Read:
+        """All counters now, 1 to 2 us each."""
+        begin_s = self._now_s()
+        counts, faults = self._files.read()
+        return Read(begin_s, self._now_s(), counts, faults)
+
+    def states(self) -> tuple[DeviceState, ...]:
+        """The processor: see ``cpu_state.cpu_facts``."""
+        return (cpu_state(self._now_s(), self._machine),)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._files.close()
+
+
+def open_powercap(
+    clock: Clock, *, root: Path = Path("/sys/class/powercap"), machine: Path = Path("/")
+) -> PowercapSensor:
+    """The RAPL counters below a folder.
+
+    With more than one package this takes 30 ms, to tell dies that show one register from sockets.
+
+    Args:
+        clock: what the reads are stamped with.
+        root: the powercap tree; a container can be given the host's under another path.
+        machine: root of the file system that holds ``proc``, ``sys`` and ``etc`` of the machine.
+
+    Raises:
+        SensorMissing: there is no RAPL zone below ``root``.
+        SensorDenied: a counter may not be read; the hint is the command that grants it.
+    """
+    zones = [zone for zone in read_zones(root) if (zone.folder / "energy_uj").exists()]
+    if not any(zone.part == "package" for zone in zones):
+        raise SensorMissing(
+            f"no RAPL package below {root}.",
+            hint="It takes an x86 processor and Linux's module: `sudo modprobe intel_rapl_msr`. Few virtual "
+            "machines have it, and containers hide it: mount the host's and give --powercap-root.",
+        )
+    files = _opened(zones, root, machine)
+    repeats = _repeats(zones, files, clock)
+    amd = is_amd(machine)
+    domains = [_domain(zone, repeats.get(zone.identity, ""), amd) for zone in zones]
+    return PowercapSensor(clock, domains, files, machine)
+
+
+def _opened(zones: Sequence[Zone], root: Path, machine: Path) -> IntegerFiles:
+    try:
+        return IntegerFiles([zone.folder / "energy_uj" for zone in zones])
+    except PermissionError as error:
+        way = remedy("powercap", machine)
+        raise SensorDenied(
+            f"the RAPL counter {error.filename} may not be read.",
+            hint=f"To allow it for good ({way.family}; {way.effect}): {way.command}",
+        ) from error
+    except OSError as error:
+        raise SensorMissing(
+            f"the RAPL counter {error.filename} cannot be opened: {error.strerror}.",
+            hint=f"Give another tree than {root} with --powercap-root.",
+        ) from error
+
+
+def _repeats(zones: Sequence[Zone], files: IntegerFiles, clock: Clock) -> dict[str, str]:
+    """Zones that show what another one shows, with the name of that one."""
+    processor = [zone for zone in zones if zone.kind == "intel-rapl"]
+    names = {zone.domain for zone in processor}
+    repeats = {z.identity: z.domain.partition("/")[2] for z in zones if z.domain.partition("/")[2] in names}
+    if sum(zone.part == "package" for zone in processor) < 2:
+        return repeats
+    looks = []
+    for _ in range(LOOKS):
+        clock.sleep_s(GAP_S)
+        looks.append(files.read()[0])
+    columns = dict(zip([zone.identity for zone in zones], zip(*looks, strict=True), strict=True))
+    for index, zone in enumerate(processor):
+        for other in processor[:index]:
+            alike = zone.part == other.part and other.identity not in repeats
+            if alike and differ_by(columns[other.identity], columns[zone.identity]) == 0:
+                repeats[zone.identity] = other.domain
+    return repeats
+
+
+def _domain(zone: Zone, repeats: str, amd: bool) -> Domain:
+    counted, note = _role(zone, repeats, amd)
+    notes = [note, _MODELLED if amd else ""]
+    if zone.range_uj is None:
+        notes.append("the range of the counter is not told, so no figure can be given across a backward step")
+    boundary: Boundary = "board_dc" if zone.part == "psys" else "cpu_package"
+    return Domain(
+        name=zone.domain,
+        kind="counter",
+        quantum=_QUANTUM_J,
+        counts=0 if zone.range_uj is None else zone.range_uj + 1,
+        counted=counted,
+        boundary=boundary,
+        peak_w=_LIMIT_MARGIN * zone.limit_w or PEAK_W,
+        gain=GAIN,
+        device="cpu",
+        source=f"powercap {zone.identity}",
+        note="; ".join(filter(None, notes)),
+    )
+
+
+def _role(zone: Zone, repeats: str, amd: bool) -> tuple[bool, str]:
+    """Whether a zone is part of the total, and why not."""
+    if repeats:
+        return False, f"shows the same counter as {repeats}"
+    if zone.part in ("package", "dram"):
+        return True, ""
+    if zone.part == "psys":
+        return False, "the whole platform: contains the packages, and what else depends on the board"
+    inside = f"contained in package:{zone.place}"
+    return False, f"the register of one core, {inside}" if amd and zone.part == "core" else inside
