@@ -1,4 +1,6 @@
-"""Reductions, norms and softmax over living positions only; masks are bool, broadcastable, True where alive.
+"""Reductions, norms and softmax over living positions only.
+
+Masks are bool, True where alive, of as many dimensions as the value or broadcastable to it.
 
 Each agrees with torch's own operation where the dead positions are first taken out of the tensor.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,13 +76,15 @@ def _torchvision(name: str) -> nn.Module:
     from torchvision import models
 
     plain = {"aux_logits": False, "init_weights": False} if name in WITH_AUXILIARY_HEADS else {}
-    return models.get_model(name, weights=None, **plain)
+    model: nn.Module = models.get_model(name, weights=None, **plain)
+    return model
 
 
 def _timm(name: str) -> nn.Module:
     import timm
 
-    return timm.create_model(name, pretrained=False)
+    model: nn.Module = timm.create_model(name, pretrained=False)
+    return model
 
 
 def randomise_constants(model: nn.Module) -> None:
@@ -108,4 +111,5 @@ def _around_one(value: Tensor, generator: torch.Generator) -> Tensor:
 def _around_zero(value: Tensor, generator: torch.Generator) -> Tensor:
     """As torch initialises a layer: uniform within 1 / sqrt(fan in)."""
     fan_in = max(1, value[0].numel()) if value.ndim > 1 else 4
-    return (2 * torch.rand(value.shape, generator=generator, dtype=value.dtype) - 1) / fan_in**0.5
+    share = torch.rand(value.shape, generator=generator, dtype=value.dtype)
+    return (2 * share - 1) / math.sqrt(fan_in)

@@ -147,9 +147,9 @@ def main() -> None:
     try:
         result = try_network(named(args.name))
     except JoulecutError as error:
-        result = {"verdict": "refused", "reason": str(error)[:300]}
+        result = {"verdict": "refused", "reason": str(error).splitlines()[0][:300]}
     except Unjudged as error:
-        result = {"verdict": "unjudged", "reason": str(error)[:300]}
+        result = {"verdict": "unjudged", "reason": str(error).splitlines()[0][:300]}
     print(json.dumps({"name": args.name} | result))
 
 

@@ -25,19 +25,21 @@ CONTRACTIONS = frozenset(
     + [f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)]
     + ["conv_transpose2d", "convolution", "_convolution"]
 )
-_MOVEMENTS = """
-    alias alpha_dropout as_strided assert_tensor_metadata batch_norm bernoulli cat channel_shuffle chunk
-    clone col2im concat concatenate constant_pad_nd contiguous copy detach diagonal dropout embedding
-    empty_like expand expand_as feature_dropout fill flatten flip full_like gather getitem glu hstack
-    im2col index index_copy index_put index_select lift_fresh_copy masked_fill movedim narrow
-    native_batch_norm_legit_no_training native_dropout new_empty new_full new_ones new_zeros numpy_T
-    ones_like pad permute pixel_shuffle pixel_unshuffle prelu repeat repeat_interleave reshape
-    reshape_as roll rrelu scatter select select_scatter size slice slice_scatter split split_with_sizes
-    squeeze stack swapaxes sym_size t tile to to_copy transpose tril triu type_as unbind unflatten
-    unfold unsafe_chunk unsafe_split unsafe_view unsqueeze view view_as vstack zero zeros_like
+_ALONE = """
+    abs alias alpha_dropout arctan as_strided assert_tensor_metadata batch_norm bernoulli cat
+    channel_shuffle chunk clone col2im concat concatenate constant_pad_nd contiguous copy detach
+    diagonal divide dropout embedding empty_like expand expand_as feature_dropout fill flatten flip
+    floor_divide full_like gather gelu getitem glu hardsigmoid hardswish hardtanh hstack im2col index
+    index_copy index_put index_select lift_fresh_copy log_sigmoid masked_fill mish movedim multiply
+    narrow native_batch_norm_legit_no_training native_dropout new_empty new_full new_ones new_zeros
+    numpy_T ones_like pad permute pixel_shuffle pixel_unshuffle prelu relu6 repeat repeat_interleave
+    reshape reshape_as roll rrelu rsub scatter select select_scatter size slice slice_scatter split
+    split_with_sizes squeeze stack subtract swapaxes sym_size t threshold tile to to_copy transpose tril
+    triu true_divide type_as unbind unflatten unfold unsafe_chunk unsafe_split unsafe_view unsqueeze
+    view view_as vstack where zero zeros_like
 """
-MOVEMENTS = frozenset(_MOVEMENTS.split())
-"""Operations in which a living position reads living ones only, if the labels are right."""
+ALONE = frozenset(_ALONE.split())
+"""Operations, beside those tagged as pointwise, in which a living position reads living ones only."""
 NESTED = ("einsum", "lstm", "gru")
 """Operations that take some of their tensors in lists."""
 SPATIAL = (
@@ -129,7 +131,7 @@ Rule = Callable[[Reference, fx.Node, tuple[Any, ...], dict[str, Any]], Any]
 def _fallback(node: fx.Node, name: str) -> Rule | None:
     """None: run the operation as it is."""
     pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
-    if pointwise or name.strip("_") in MOVEMENTS:
+    if pointwise or name.strip("_") in ALONE:
         return None
     if any(part in name for part in SPATIAL):
         return _spatial
