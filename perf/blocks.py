@@ -67,9 +67,8 @@ def check(name: str) -> bool:
     good = len(blocks) == expected and runs and freed == sum(block.parameters for block in half)
     share = freed / weights(traced.module)
     verdict = "met" if good else "MISSED"
-    print(
-        f"{name:22} {len(blocks):3} of {expected:3}   without {len(half):2}: {share:5.1%} fewer weights   {verdict}"
-    )
+    left_out = f"without {len(half):2}: {share:5.1%} fewer weights"
+    print(f"{name:22} {len(blocks):3} of {expected:3}   {left_out}   {verdict}")
     return good
 
 
