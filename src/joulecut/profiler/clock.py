@@ -18,7 +18,7 @@ class Clock(Protocol):
         """The time."""
         ...
 
-    def sleep_s(self, duration_s: float) -> None:
+    def sleep_s(self, duration_s: float, /) -> None:
         """Wait."""
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,16 +52,15 @@ def start(library: Path | None) -> Any:
         SensorDenied: the driver may not be used.
         UsageError: another library is in use in this process.
     """
-    import pynvml
-
+    nvml: Any = import_module("pynvml")
     if library is not None:
-        _load(pynvml, library)
+        _load(nvml, library)
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        _forget(pynvml, library)
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        _forget(nvml, library)
         raise _cannot_start(error.value, str(error)) from None
-    return pynvml
+    return nvml
 
 
 def stop(nvml: Any, library: Path | None) -> None:
