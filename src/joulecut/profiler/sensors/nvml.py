@@ -34,11 +34,11 @@ def open_nvml(clock: Clock, *, library: Path | None = None, visible: str | None 
     nvml = start(library)
     try:
         gpus = find_gpus(nvml, environment)
-        meters = tuple(find_meter(nvml, gpu) for gpu in gpus)
+        meters, domains = zip(*(find_meter(nvml, gpu) for gpu in gpus), strict=True)
     except BaseException:
         stop(nvml, library)
         raise
-    return NvmlSensor(clock, nvml, library, gpus, meters)
+    return NvmlSensor(clock, nvml, library, gpus, meters, domains)
 
 
 class NvmlSensor:
@@ -47,11 +47,16 @@ class NvmlSensor:
     name = "nvml"
 
     def __init__(
-        self, clock: Clock, nvml: Any, library: Path | None, gpus: tuple[Gpu, ...], meters: tuple[Meter, ...]
+        self,
+        clock: Clock,
+        nvml: Any,
+        library: Path | None,
+        gpus: tuple[Gpu, ...],
+        meters: tuple[Meter, ...],
+        domains: tuple[Domain, ...],
     ) -> None:
         self._clock, self._nvml, self._library = clock, nvml, library
-        self._gpus, self._meters = gpus, meters
-        self._domains = tuple(meter.domain(gpu) for meter, gpu in zip(meters, gpus, strict=True))
+        self._gpus, self._meters, self._domains = gpus, meters, domains
         self._stamped = any(isinstance(meter, PowerField) for meter in meters)
         self._lock = threading.Lock()
         self._open = True

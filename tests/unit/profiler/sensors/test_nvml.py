@@ -119,10 +119,21 @@ def test_an_entry_that_fails_later_is_a_fault_and_never_a_zero(stub: Stub) -> No
 
 def test_neither_energy_nor_power_is_no_sensor(stub: Stub) -> None:
     errors = "".join(f"field_error {field} {scope} 3\n" for field in (185, 186) for scope in (0, 1))
-    with pytest.raises(
-        SensorMissing, match=r"GPU 0 \(NVIDIA Stub\) gives neither energy nor power: Not Supp"
-    ):
+    errors += "error nvmlDeviceGetPowerUsage 3\n"
+    with pytest.raises(SensorMissing, match=r"GPU 0 \(NVIDIA Stub\) gives neither energy nor power: Not S"):
         stub.open(f"gpu\n{NO_COUNTER}{errors}watts 100\n")
+
+
+@pytest.mark.parametrize(("architecture", "average_s"), [(4, 0.0), (6, 0.0), (7, 1.0), (9, 1.0)])
+def test_power_usage_is_instant_up_to_turing_only(stub: Stub, architecture: int, average_s: float) -> None:
+    fails = "error nvmlDeviceGetFieldValues 3\n"
+    sensor = stub.open(f"gpu\n{NO_COUNTER}{fails}architecture {architecture}\nwatts 100\n")
+    (domain,) = sensor.domains
+    assert (domain.kind, domain.average_s) == ("gauge", average_s)
+    assert domain.source == "NVML power usage, integrated"
+    stub.clock.set_s(2.0)
+    read = sensor.read()
+    assert (read.counts, read.stamps_s) == ((100_000,), ())
 
 
 def test_a_gpu_that_is_lost_gives_faults_while_the_other_goes_on(stub: Stub) -> None:
@@ -166,7 +177,8 @@ def test_what_keeps_the_library_from_starting_is_said(stub: Stub, code: int, sai
         f"error nvmlInitWithFlags 4\n{PLAIN}",
         f"error nvmlDeviceGetCount_v2 4\n{PLAIN}",
         f"{PLAIN}error nvmlDeviceGetHandleByIndex_v2 4\n",
-        f"{PLAIN}error nvmlDeviceGetTotalEnergyConsumption 4\nerror nvmlDeviceGetFieldValues 4\n",
+        f"{PLAIN}error nvmlDeviceGetTotalEnergyConsumption 4\nerror nvmlDeviceGetFieldValues 4\n"
+        "error nvmlDeviceGetPowerUsage 4\n",
     ],
 )
 def test_missing_rights_are_said_with_what_to_do(stub: Stub, schedule: str) -> None:
@@ -229,8 +241,9 @@ def test_an_old_library_without_the_counter_falls_back(
 def test_a_library_without_counter_and_fields_is_no_sensor(
     nvml_library: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    old = Stub(nvml_library("ENERGY", "FIELDS"), tmp_path, monkeypatch)
     with pytest.raises(SensorMissing, match="neither energy nor power: Function Not Found"):
-        Stub(nvml_library("ENERGY", "FIELDS"), tmp_path, monkeypatch).open(PLAIN)
+        old.open(f"{PLAIN}error nvmlDeviceGetPowerUsage 3\n")
 
 
 def test_threads_do_not_mix_their_readings(stub: Stub) -> None:
