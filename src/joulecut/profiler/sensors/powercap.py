@@ -2,9 +2,9 @@
 
 The total is the sum over sockets of package and DRAM. A package contains its cores and its graphics
 (``core``, ``uncore``) but not its DRAM; ``psys`` contains everything; ``intel-rapl-mmio`` repeats the
-packages. What is contained or repeated is shown and not added. A count is a microjoule; the register moves in
-steps of 15 to 61 uJ about once a millisecond and starts again from 0 after ``max_energy_range_uj``: minutes on
-a busy server.
+packages. What is contained or repeated is shown and not added. A count is a microjoule; the register moves
+in steps of 15 to 61 uJ about once a millisecond and starts again from 0 after ``max_energy_range_uj``, on a
+busy server within minutes.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Final
 
 from joulecut.errors import SensorDenied, SensorMissing
-from joulecut.hw_models.profile import Boundary
 from joulecut.profiler.clock import Clock
 from joulecut.profiler.records import DeviceState, Domain, Read
 from joulecut.profiler.sensors.cpu_state import cpu_state, is_amd
 from joulecut.profiler.sensors.files import IntegerFiles
 from joulecut.profiler.sensors.mirrors import GAP_S, LOOKS, differ_by
 from joulecut.profiler.sensors.remedies import remedy
+from joulecut.profiler.sensors.roles import GAIN, boundary_of, role_of
 from joulecut.profiler.sensors.zones import Zone, read_zones
 
-__all__ = ["GAIN", "PEAK_W", "PowercapSensor", "open_powercap"]
+__all__ = ["PEAK_W", "PowercapSensor", "open_powercap"]
 
 _QUANTUM_J: Final = 1e-6
 PEAK_W: Final = 1000.0
@@ -31,9 +31,7 @@ PEAK_W: Final = 1000.0
 the largest processors on sale are specified for (AMD EPYC 9965, Intel Xeon 6980P; both data sheets, 2024)."""
 _LIMIT_MARGIN: Final = 2.0
 """A power limit holds on average over its time window; within the window power may be higher. Assumed."""
-GAIN: Final = 0.05
-"""Systematic error of RAPL, assumed: no processor maker states one."""
-_MODELLED: Final = "computed by the processor from its activity, not measured"
+_RANGELESS: Final = "the range of the counter is not told, so no figure can be given across a backward step"
 
 
 class PowercapSensor:
@@ -129,33 +127,18 @@ def _repeats(zones: Sequence[Zone], files: IntegerFiles, clock: Clock) -> dict[s
 
 
 def _domain(zone: Zone, repeats: str, amd: bool) -> Domain:
-    counted, note = _role(zone, repeats, amd)
-    notes = [note, _MODELLED if amd else ""]
-    if zone.range_uj is None:
-        notes.append("the range of the counter is not told, so no figure can be given across a backward step")
-    boundary: Boundary = "board_dc" if zone.part == "psys" else "cpu_package"
+    counted, note = role_of(zone.part, zone.place, repeats, amd)
+    range_note = _RANGELESS if zone.range_uj is None else ""
     return Domain(
         name=zone.domain,
         kind="counter",
         quantum=_QUANTUM_J,
         counts=0 if zone.range_uj is None else zone.range_uj + 1,
         counted=counted,
-        boundary=boundary,
+        boundary=boundary_of(zone.part),
         peak_w=_LIMIT_MARGIN * zone.limit_w or PEAK_W,
         gain=GAIN,
         device="cpu",
         source=f"powercap {zone.identity}",
-        note="; ".join(filter(None, notes)),
+        note="; ".join(filter(None, (note, range_note))),
     )
-
-
-def _role(zone: Zone, repeats: str, amd: bool) -> tuple[bool, str]:
-    """Whether a zone is part of the total, and why not."""
-    if repeats:
-        return False, f"shows the same counter as {repeats}"
-    if zone.part in ("package", "dram"):
-        return True, ""
-    if zone.part == "psys":
-        return False, "the whole platform: contains the packages, and what else depends on the board"
-    inside = f"contained in package:{zone.place}"
-    return False, f"the register of one core, {inside}" if amd and zone.part == "core" else inside
