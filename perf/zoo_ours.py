@@ -54,10 +54,11 @@ def try_network(network: Network) -> Result:
     found |= _described(coupling, kept)
     if dtype == torch.float32:
         return found | {"verdict": "costed"}
-    started = time.process_time()
-    cut = coupling.apply(kept)
-    found["cut_s"] = time.process_time() - started
-    return found | judge(coupling, kept, cut, images, marked=bool(found["inexact"]))
+    found |= judge(coupling, kept, images, marked=bool(found["inexact"]))
+    if found["inexact"]:
+        exact = {group.name: kept[group.name] for group in coupling.groups() if not group.inexact}
+        found["exact_groups"] = judge(coupling, exact, images, marked=False)
+    return found
 
 
 def _warm_up() -> None:
@@ -99,20 +100,20 @@ def _described(coupling: Coupling, kept: dict[str, list[int]]) -> Result:
     }
 
 
-def judge(
-    coupling: Coupling, kept: dict[str, list[int]], cut: fx.GraphModule, images: Tensor, *, marked: bool
-) -> Result:
-    """Whether the cut network is the right one; ``marked``: the engine calls a cut group inexact."""
+def judge(coupling: Coupling, kept: dict[str, list[int]], images: Tensor, *, marked: bool) -> Result:
+    """Cut and compare; ``marked``: the engine calls a group that loses channels inexact."""
+    reference = Reference(coupling, kept)
     with torch.no_grad():
-        original = coupling.module(images)
-        reference = Reference(coupling, kept)
-        expected = reference.run(images)
+        original, expected = coupling.module(images), reference.run(images)
+        started = time.process_time()
         try:
+            cut = coupling.apply(kept)
             out = cut(images)
         except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
             return {"verdict": "breaks", "reason": str(error).splitlines()[0][:200]}
     before, after = (sum(p.numel() for p in m.parameters()) for m in (coupling.module, cut))
     result: Result = {"parameters": [before, after], "counted": sorted(reference.counted)}
+    result["cut_s"] = time.process_time() - started
     if out.shape != original.shape:
         return result | {"verdict": "other shape", "reason": f"{tuple(out.shape)}"}
     result["difference"] = _largest(out - expected) / _largest(expected)

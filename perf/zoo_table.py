@@ -29,10 +29,19 @@ def line(result: Result) -> str:
     difference = f"{result['difference']:.0e}" if "difference" in result else "    -"
     seconds = f"{result['couple_s']:6.1f} s" if "couple_s" in result else "       -"
     memory = f"{result.get('peak_rss_bytes', 0) / GIB:5.2f} GiB"
-    why = result.get("reason") or ", ".join(result.get("inexact", ()))
+    why = result.get("reason") or _marks(result)
     return (
         f"{result['name']:40} {result['verdict']:11} {kept} {difference} {seconds} {memory}  {why}".rstrip()
     )
+
+
+def _marks(result: Result) -> str:
+    """The operations that make a network inexact, and what is left of it without cutting those groups."""
+    if not result.get("exact_groups"):
+        return ", ".join(result.get("inexact", ()))
+    alone = result["exact_groups"]
+    before, after = alone.get("parameters", (1, 1))
+    return f"{', '.join(result['inexact'])}; without: {alone['verdict']} {after / before:.1%}"
 
 
 def summary(networks: Sequence[Network], ours: Mapping[str, Result], peer: Mapping[str, Result]) -> str:
@@ -91,12 +100,15 @@ def _totals(names: Sequence[str], ours: Mapping[str, Result], peer: Mapping[str,
     lines = [""]
     if mine:
         good = sum(mine[verdict] for verdict in GOOD)
+        spared = sum(_exact_without(ours.get(name, {})) for name in names)
         whole = len(names) >= EXACT_BAR
         lines += [
             f"joulecut: {good} of {mine.total()} smaller and equal to the reference"
             + (f" (bar {EXACT_BAR}: {_met(good >= EXACT_BAR)})" if whole else ""),
             f"  of them marked inexact: {mine['inexact']}"
             + (f" (bar {INEXACT_BAR}: {_met(mine['inexact'] <= INEXACT_BAR)})" if whole else ""),
+            f"  of those, {spared} are 5 % smaller and exact with their inexact groups left whole; "
+            f"{mine['inexact'] - spared} are not",
             f"  wrong: {mine['wrong']} (bar 0: {_met(mine['wrong'] == 0)})",
             f"  break in forward: {mine['breaks']} (bar 0: {_met(mine['breaks'] == 0)})",
             f"  others: {_others(mine, (*GOOD, 'wrong', 'breaks'))}",
@@ -111,6 +123,11 @@ def _totals(names: Sequence[str], ours: Mapping[str, Result], peer: Mapping[str,
         bar = f" (bar {LEAD_BAR}: {_met(lead >= LEAD_BAR)})" if len(names) >= EXACT_BAR else ""
         lines.append(f"joulecut ahead by {lead} networks{bar}")
     return lines
+
+
+def _exact_without(result: Result) -> bool:
+    """Whether a network marked inexact is pruned exactly by its other groups alone."""
+    return bool(result.get("verdict") == "inexact" and result["exact_groups"]["verdict"] == "exact")
 
 
 def _others(verdicts: Counter[str], known: Sequence[str]) -> str:
