@@ -28,6 +28,7 @@ __all__ = [
     "evaluating",
     "module_path",
     "operation",
+    "raised_at",
     "rebatched",
     "source",
     "source_line",
@@ -250,7 +251,7 @@ def _trace_error(model: torch.nn.Module, error: Exception) -> TraceError:
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     by_torch = type(error).__module__.split(".")[0] in ("torch", "builtins")
     said = reason if by_torch and reason else f"{type(error).__name__}: {reason}"
-    where = _user_frame(str(error)) or _traceback_line(error)
+    where = _user_frame(str(error)) or raised_at(error)
     at = f" at {where}" if where else ""
     by_value = "data-dependent" in str(error) or "DataDependent" in type(error).__name__
     return TraceError(
@@ -261,7 +262,8 @@ def _trace_error(model: torch.nn.Module, error: Exception) -> TraceError:
     )
 
 
-def _traceback_line(error: Exception) -> str:
+def raised_at(error: BaseException) -> str:
+    """``file.py:line`` of the author's code that raised an error, or ""."""
     trail = error.__traceback__
     where = ""
     while trail is not None:
