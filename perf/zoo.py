@@ -1,6 +1,6 @@
 """How many networks of torchvision and timm can be pruned, exactly, beside Torch-Pruning.
 
-    python -m perf.zoo [--sample] [--only NAME ...] [--ours-only | --peer-only] [--out .perf/zoo] [--again]
+    python -m perf.zoo [--sample] [--only NAME ...] [--list FILE] [--ours-only | --peer-only] [--again]
 
 Removes the 40 % of the channels of every group that have the smallest L2 norm from each of 116 networks
 with random weights, with joulecut and with Torch-Pruning, each network in a process of its own on one
@@ -13,10 +13,10 @@ environment that it runs in.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from perf.zoo_networks import COSTED, SAMPLE, Network, zoo
+from perf.zoo_networks import COSTED, LIST, SAMPLE, Network, zoo
 from perf.zoo_ours import engine_version
 from perf.zoo_peer import SETTINGS
 from perf.zoo_process import Result, read_results, run_alone, store
@@ -28,14 +28,15 @@ PEER_LIMIT_S = 60.0
 
 def ours(network: Network, limit_s: float) -> Result:
     """What joulecut does with one network."""
-    return run_alone("perf.zoo_ours", [network.name], limit_s)
+    return run_alone("perf.zoo_ours", [network.name, str(network.side)], limit_s)
 
 
 def peer(network: Network, limit_s: float) -> Result:
     """What Torch-Pruning does with one network: the first setting that works, else what the first said."""
     first: Result = {}
     for setting in range(len(SETTINGS)):
-        result = run_alone("perf.zoo_peer", [network.name, "--setting", str(setting)], limit_s)
+        what = [network.name, str(network.side), "--setting", str(setting)]
+        result = run_alone("perf.zoo_peer", what, limit_s)
         first = first or result
         if result["verdict"] == "runs":
             return result
@@ -67,12 +68,11 @@ def run_ours(networks: Iterable[Network], file: Path, limit_s: float, again: boo
     return done
 
 
-def chosen(only: list[str], sample: bool) -> list[Network]:
-    """The networks asked for; a name may leave out its package."""
-    names = SAMPLE if sample else tuple(only)
-    found = [n for n in zoo() if not names or n.name in names or n.name.partition(":")[2] in names]
+def chosen(networks: Iterable[Network], names: Sequence[str]) -> list[Network]:
+    """The networks with these names, which may leave out the package; all where there are no names."""
+    found = [n for n in networks if not names or n.name in names or n.name.partition(":")[2] in names]
     if not found:
-        raise SystemExit(f"none of these is in the zoo: {', '.join(names)}")
+        raise SystemExit(f"none of these is in the list: {', '.join(names)}")
     return found
 
 
@@ -81,6 +81,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
+    parser.add_argument("--list", type=Path, default=LIST, help="of other networks: a name and a side a line")
     parser.add_argument("--sample", action="store_true", help="ten networks, for a first look")
     sides = parser.add_mutually_exclusive_group()
     sides.add_argument("--ours-only", action="store_true")
@@ -90,8 +91,8 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=OURS_LIMIT_S, help="CPU seconds for ours")
     parser.add_argument("--peer-limit", type=float, default=PEER_LIMIT_S, help="CPU seconds for one try")
     args = parser.parse_args()
-    networks = chosen(args.only, args.sample)
-    costed = [] if args.only else list(COSTED)
+    networks = chosen(zoo(args.list), SAMPLE if args.sample else args.only)
+    costed = [] if args.only or args.list != LIST else list(COSTED)
     mine: dict[str, Result] = {}
     theirs: dict[str, Result] = {}
     if not args.peer_only:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-__all__ = ["COSTED", "SAMPLE", "Network", "build", "named", "randomise_constants", "zoo"]
+__all__ = ["COSTED", "LIST", "SAMPLE", "Network", "build", "randomise_constants", "zoo"]
 
 LIST = Path(__file__).parent / "data/zoo116.txt"
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
@@ -47,15 +47,10 @@ COSTED = (Network("torchvision:resnet50", 224), Network("torchvision:vit_b_16", 
 """What the time and memory of coupling are measured on."""
 
 
-def zoo() -> tuple[Network, ...]:
-    """The networks of the list, in its order."""
-    lines = [line.split() for line in LIST.read_text().splitlines() if line and not line.startswith("#")]
+def zoo(file: Path = LIST) -> tuple[Network, ...]:
+    """The networks of a list, in its order: a name and a side in pixels in each line."""
+    lines = [line.split() for line in file.read_text().splitlines() if line and not line.startswith("#")]
     return tuple(Network(name, int(side)) for name, side in lines)
-
-
-def named(name: str) -> Network:
-    """One network of the list, or one of those whose cost is measured."""
-    return {network.name: network for network in (*zoo(), *COSTED)}[name]
 
 
 def build(network: Network, dtype: torch.dtype = torch.float32) -> tuple[nn.Module, Tensor]:

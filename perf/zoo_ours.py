@@ -1,6 +1,6 @@
 """joulecut on one network, judged against the reference; prints one line of JSON.
 
-python -m perf.zoo_ours timm:resnest14d
+python -m perf.zoo_ours timm:resnest14d 64
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, fx
 import joulecut
 from joulecut.errors import JoulecutError
 from joulecut.pruning.coupling import Coupling, couple
-from perf.zoo_networks import COSTED, Network, build, named
+from perf.zoo_networks import COSTED, Network, build
 from perf.zoo_process import Result, limit_cpu, peak_rss_bytes
 from perf.zoo_reference import Reference, Unjudged
 
@@ -140,13 +140,14 @@ def _largest(value: Tensor) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("name")
+    parser.add_argument("side", type=int, help="of the input, pixels")
     parser.add_argument("--limit", type=float, default=300, help="CPU seconds")
     args = parser.parse_args()
     limit_cpu(args.limit)
     torch.set_num_threads(1)
     result: dict[str, Any]
     try:
-        result = try_network(named(args.name))
+        result = try_network(Network(args.name, args.side))
     except JoulecutError as error:
         result = {"verdict": "refused", "reason": str(error).splitlines()[0][:300]}
     except Unjudged as error:

@@ -1,6 +1,6 @@
 """Torch-Pruning on one network, helped as its own examples help it; prints one line of JSON.
 
-    python -m perf.zoo_peer timm:resnest14d --setting 0
+    python -m perf.zoo_peer timm:resnest14d 64 --setting 0
 
 It gets what its users must find out by themselves: the class layer is left alone, the number of heads of
 every attention is told, widths are multiples of eight where there are heads, and the attributes of timm's
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from perf.zoo_networks import build, named
+from perf.zoo_networks import Network, build
 from perf.zoo_process import Result, limit_cpu, peak_rss_bytes
 
 __all__ = ["SETTINGS", "prune"]
@@ -37,11 +37,11 @@ SHARE = 0.4
 CLASSES = 1000
 
 
-def prune(name: str, setting: int) -> Result:
+def prune(network: Network, setting: int) -> Result:
     """Remove 40 % of the channels of each group and say whether the network still runs."""
     import torch_pruning
 
-    model, images = build(named(name))
+    model, images = build(network)
     before, shape = _count(model), model(images).shape
     started = time.process_time()
     pruner = torch_pruning.pruner.MagnitudePruner(
@@ -120,6 +120,7 @@ def _repair(model: nn.Module, pruner: Any) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("name")
+    parser.add_argument("side", type=int, help="of the input, pixels")
     parser.add_argument("--setting", type=int, default=0)
     parser.add_argument("--limit", type=float, default=60, help="CPU seconds")
     args = parser.parse_args()
@@ -127,7 +128,7 @@ def main() -> None:
     torch.set_num_threads(1)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            result = prune(args.name, args.setting)
+            result = prune(Network(args.name, args.side), args.setting)
     except Exception as error:  # noqa: BLE001 - whatever the peer raises is a result
         said = str(error).strip().splitlines() or [""]
         result = {"verdict": "breaks", "reason": f"{type(error).__name__}: {said[0][:200]}"}
