@@ -4,7 +4,8 @@
  *
  * Any program that uses NVML takes it unchanged: start it with LD_LIBRARY_PATH=DIR, or in Python set
  * pynvml.nvmlLib = ctypes.CDLL("DIR/libnvidia-ml.so.1") before nvmlInit(). Leave symbols out, as an old driver does,
- * with -DWITHOUT_ENERGY, -DWITHOUT_FIELDS, -DWITHOUT_EVENT_REASONS or -DWITHOUT_PROCESSES_V3.
+ * with -DWITHOUT_ENERGY, -DWITHOUT_FIELDS, -DWITHOUT_EVENT_REASONS or -DWITHOUT_PROCESSES_V3; or those that CUDA 14
+ * is to remove, with -DWITHOUT_DEPRECATED.
  *
  * THE SCHEDULE is the file that the environment variable NVML_STUB_SCHEDULE names when NVML is initialised (read again
  * where it has changed since); without one there is a single GPU at 100 W. One word and its values a line, # begins a
@@ -31,7 +32,7 @@
  *   (what scope MODULE reads on top), stamp 1 (the stamp of a field is 1: time of the tick, 2: of the call, 0: none).
  *   at 2.5 WORD VALUES...       any of these from 2.5 s on; lines of one GPU stand in the order of time
  *
- * Readings: total energy in mJ (also field 83), power usage and field 185: average of the last second, field 186:
+ * Readings: total energy in mJ (also field 83), violation times in ns (also fields 74 and 75), power usage and field 185: average of the last second, field 186:
  * average of what was seen in the last tick. 32-bit values of fields carry rubbish in the upper half, as the union of
  * the real library may.
  *
@@ -348,7 +349,9 @@ NUMBER(nvmlDeviceGetEnforcedPowerLimit, unsigned, fact(g, "power_limit", 400) * 
 NUMBER(nvmlDeviceGetPowerManagementLimit, unsigned, fact(g, "power_limit", 400) * 1e3)
 NUMBER(nvmlDeviceGetPowerManagementDefaultLimit, unsigned, 400000)
 NUMBER(nvmlDeviceGetMaxMigDeviceCount, unsigned, fact(g, "mig", 0) ? 7 : 0)
+#ifndef WITHOUT_DEPRECATED
 NUMBER(nvmlDeviceGetCurrentClocksThrottleReasons, ull, fact(g, "reasons", 0))
+#endif
 #ifndef WITHOUT_EVENT_REASONS
 NUMBER(nvmlDeviceGetCurrentClocksEventReasons, ull, fact(g, "reasons", 0))
 #endif
@@ -360,10 +363,12 @@ int nvmlDeviceGetPowerManagementLimitConstraints(Gpu *g, unsigned *low, unsigned
     ASK(g)
     return *low = 100000, *high = 400000, SUCCESS;
 }
+#ifndef WITHOUT_DEPRECATED
 int nvmlDeviceGetTemperature(Gpu *g, unsigned sensor, unsigned *to) {
     ASK(g)
     return sensor ? INVALID : (*to = (unsigned)fact(g, "temperature", 40), SUCCESS);
 }
+#endif
 int nvmlDeviceGetTemperatureV(Gpu *g, int *request) { /* version, sensor, temperature */
     ASK(g)
     return request[2] = (int)fact(g, "temperature", 40), SUCCESS;
@@ -386,13 +391,18 @@ int nvmlDeviceGetEccMode(Gpu *g, unsigned *current, unsigned *pending) {
     ASK(g)
     return *current = *pending = (unsigned)fact(g, "ecc", 1), SUCCESS;
 }
+static ull violation_ns(const Gpu *g, int thermal) {
+    return (ull)(accumulated(g, thermal ? "violating_thermal" : "violating_power") * 1e9);
+}
+#ifndef WITHOUT_DEPRECATED
 int nvmlDeviceGetViolationStatus(Gpu *g, unsigned policy, Violation *to) {
     ASK(g)
     if (policy > 1) return NOT_SUPPORTED;
     to->reference = (ull)(nvmlStubNow() * 1e6);
-    to->violation = (ull)(accumulated(g, policy ? "violating_thermal" : "violating_power") * 1e9);
+    to->violation = violation_ns(g, policy);
     return SUCCESS;
 }
+#endif
 int nvmlDeviceGetUtilizationRates(Gpu *g, unsigned *to) {
     ASK(g)
     return to[0] = 50, to[1] = 10, SUCCESS;
@@ -441,7 +451,10 @@ static unsigned field_code(const Gpu *g, const Field *f, double now) {
         if (e->at <= now && !strcmp(e->word, "field_error") && e->values[0] == f->field && e->values[1] == f->scope)
             return (unsigned)e->values[2];
     }
-    return f->scope <= 1 && (f->field == 83 || f->field == 185 || f->field == 186) ? SUCCESS : NOT_SUPPORTED;
+    unsigned known[] = {74, 75, 83, 185, 186};
+    for (unsigned i = 0; i < sizeof known / sizeof *known; i++)
+        if (f->scope <= 1 && f->field == known[i]) return SUCCESS;
+    return NOT_SUPPORTED;
 }
 int nvmlDeviceGetFieldValues(Gpu *g, int count, Field *fields) {
     ASK(g)
@@ -452,8 +465,10 @@ int nvmlDeviceGetFieldValues(Gpu *g, int count, Field *fields) {
         f->value = 0xdeadbeef00000000ull;
         if (f->code) continue;
         f->stamp = (long long)(stamp == 1 ? tick * 1e6 : stamp == 2 ? now * 1e6 : 0), f->latency = 0;
-        f->type = f->field == 83 ? TYPE_ULL : TYPE_UINT;
-        if (f->field == 83) { f->value = counter_mj(g); continue; }
+        f->type = f->field < 185 ? TYPE_ULL : TYPE_UINT;
+        if (f->field == 83) f->value = counter_mj(g);
+        else if (f->field < 83) f->value = violation_ns(g, f->field == 75);
+        if (f->field < 185) continue;
         double watts = f->field == 185 ? average_watts(g, now) : tick_watts(g, now);
         if (f->scope == 1) watts += fact(g, "module_watts", 0);
         f->value |= (unsigned)(watts * 1e3 + 0.5);

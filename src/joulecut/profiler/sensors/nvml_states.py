@@ -24,6 +24,7 @@ _REASONS: Final[dict[int, str]] = {
 """Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h)."""
 _GONE: Final = {1, 15, 16}  # uninitialized, GPU is lost, reset required: nothing else will be answered
 _SM, _MEMORY, _POWER, _THERMAL = 1, 2, 0, 1  # clocks and performance policies of nvml.h
+_VIOLATION_FIELD: Final = 74  # NVML_FI_DEV_PERF_POLICY_POWER, in ns; that of the temperature is the next
 
 
 def facts_of(nvml: Any, handle: Any) -> dict[str, Fact]:
@@ -74,6 +75,23 @@ def _reasons(nvml: Any, handle: Any) -> str:
     known = [name for bit, name in _REASONS.items() if bits & bit]
     unknown = bits & ~sum(_REASONS)
     return ", ".join(known + ([f"reason {unknown:#x}"] if unknown else []))
+
+
+def _violation_s(nvml: Any, handle: Any, policy: int) -> float:
+    try:
+        return float(nvml.nvmlDeviceGetViolationStatus(handle, policy).violationTime) * 1e-9
+    except nvml.NVMLError_FunctionNotFound:  # CUDA 14 is to remove it
+        (entry,) = nvml.nvmlDeviceGetFieldValues(handle, [_VIOLATION_FIELD + policy])
+        if entry.nvmlReturn:
+            raise nvml.NVMLError(entry.nvmlReturn) from None
+        return float(entry.value.ullVal) * 1e-9
+
+
+def _temperature_c(nvml: Any, handle: Any) -> int:
+    try:
+        return int(nvml.nvmlDeviceGetTemperature(handle, 0))
+    except nvml.NVMLError_FunctionNotFound:  # CUDA 14 is to remove it
+        return int(nvml.nvmlDeviceGetTemperatureV(handle, 0))
 
 
 def _pids(nvml: Any, handle: Any) -> list[int]:

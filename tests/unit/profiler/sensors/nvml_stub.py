@@ -15,9 +15,10 @@ PLAIN = "gpu\nwatts 100\n"
 
 
 class StubClock:
-    """The time that the stub lives in; only sleeping moves it on."""
+    """The time that the stub lives in; only sleeping moves it on, and calls what is due meanwhile."""
 
     def __init__(self, library: Path) -> None:
+        self._polls: list[tuple[float, float, Callable[[], None]]] = []  # due, period, call
         self._time = ctypes.c_double.in_dll(ctypes.CDLL(str(library)), "nvml_stub_time")
         self._time.value = 0.0
 
@@ -25,15 +26,24 @@ class StubClock:
         return self._time.value
 
     def sleep_s(self, duration_s: float) -> None:
-        self._time.value += duration_s
+        end_s = self._time.value + duration_s
+        while self._polls and min(self._polls, key=lambda poll: poll[0])[0] <= end_s:
+            due_s, period_s, call = poll = min(self._polls, key=lambda poll: poll[0])
+            self._time.value = due_s
+            call()
+            self._polls[self._polls.index(poll)] = (due_s + period_s, period_s, call)
+        self._time.value = end_s
 
     def set_s(self, time_s: float) -> None:
         self._time.value = time_s
 
     @contextmanager
     def every(self, period_s: float, call: Callable[[], None]) -> Iterator[None]:
-        raise NotImplementedError
-        yield
+        self._polls.append((self._time.value + period_s, period_s, call))
+        try:
+            yield
+        finally:
+            self._polls = [poll for poll in self._polls if poll[2] is not call]
 
 
 class Stub:

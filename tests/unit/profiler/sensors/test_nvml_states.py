@@ -50,6 +50,21 @@ def test_every_fact_in_si_units(stub: Stub) -> None:
     }
 
 
+def test_a_library_without_what_is_deprecated_says_the_same(
+    nvml_library: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = f"{PLAIN}temperature 66\nviolating_power 0.25\nviolating_thermal 0.5\nreasons 0x8\n"
+    new = Stub(nvml_library("DEPRECATED"), tmp_path, monkeypatch)
+    sensor = new.open(schedule)
+    new.clock.set_s(4.0)
+    (state,) = sensor.states()
+    new.close()
+    assert state.facts["temperature_c"] == 66
+    assert state.facts["violation_power_s"] == pytest.approx(1.0)
+    assert state.facts["violation_thermal_s"] == pytest.approx(2.0)
+    assert state.facts["throttle_reasons"] == "hardware slowdown"
+
+
 def test_a_question_that_the_board_does_not_know_is_left_out(stub: Stub) -> None:
     sensor = stub.open(f"{PLAIN}error nvmlDeviceGetEccMode 3\nerror nvmlDeviceGetMigMode 3\n")
     facts = sensor.states()[0].facts
