@@ -92,6 +92,7 @@ class Finish:
             seed=self.seed,
             groups=self.pruned.kept,
             indices=self.pruned.indices,
+            inputs=self.graph.inputs,
         )
         return PruneResult(record, self.pruned.module, made, comparison, files)
 

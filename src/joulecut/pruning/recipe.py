@@ -1,9 +1,9 @@
-"""The recipe of a cut: which indices of which parameters are kept."""
+"""The recipe of a cut: which blocks are left out, and which indices of which parameters are kept."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,8 @@ class Recipe:
         seed: of the run.
         groups: kept channels (original indices) by group.
         kept: kept indices by parameter name and dimension, for every dimension that was cut.
+        blocks: residual blocks that were left out before.
+        inputs: shapes and types of the example inputs, as ``"1x3x32x32:float32"``; "" where they have none.
     """
 
     model: str
@@ -32,6 +34,8 @@ class Recipe:
     seed: int
     groups: dict[str, tuple[int, ...]]
     kept: dict[str, dict[str, tuple[int, ...]]]
+    blocks: tuple[str, ...] = ()
+    inputs: str = ""
 
 
 def recipe(
@@ -43,10 +47,21 @@ def recipe(
     seed: int,
     groups: Mapping[str, tuple[int, ...]],
     indices: Mapping[str, Mapping[int, list[int]]],
+    blocks: Sequence[str] = (),
+    inputs: Sequence[torch.Tensor] = (),
 ) -> Recipe:
     """Make the recipe of a finished run on ``module`` (the original)."""
     kept = {name: {str(dim): tuple(at) for dim, at in dims.items()} for name, dims in indices.items()}
-    return Recipe(model, fingerprint(module), device, budget, seed, dict(groups), kept)
+    return Recipe(
+        model, fingerprint(module), device, budget, seed, dict(groups), kept, tuple(blocks), _shapes(inputs)
+    )
+
+
+def _shapes(inputs: Sequence[torch.Tensor]) -> str:
+    """The form that ``workload.inputs.parse_inputs`` reads."""
+    if not all(t.ndim and t.numel() for t in inputs):
+        return ""
+    return ",".join(f"{'x'.join(map(str, t.shape))}:{str(t.dtype).removeprefix('torch.')}" for t in inputs)
 
 
 def fingerprint(module: torch.nn.Module) -> str:
