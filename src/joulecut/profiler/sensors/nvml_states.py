@@ -56,11 +56,9 @@ def _questions(nvml: Any, handle: Any) -> dict[str, Callable[[], Fact]]:
         "sm_clock_hz": lambda: nvml.nvmlDeviceGetClockInfo(handle, _SM) * 1e6,
         "memory_clock_hz": lambda: nvml.nvmlDeviceGetClockInfo(handle, _MEMORY) * 1e6,
         "throttle_reasons": lambda: _reasons(nvml, handle),
-        "violation_power_s": lambda: nvml.nvmlDeviceGetViolationStatus(handle, _POWER).violationTime * 1e-9,
-        "violation_thermal_s": lambda: (
-            nvml.nvmlDeviceGetViolationStatus(handle, _THERMAL).violationTime * 1e-9
-        ),
-        "temperature_c": lambda: int(nvml.nvmlDeviceGetTemperature(handle, 0)),
+        "violation_power_s": lambda: _violation_s(nvml, handle, _POWER),
+        "violation_thermal_s": lambda: _violation_s(nvml, handle, _THERMAL),
+        "temperature_c": lambda: _temperature_c(nvml, handle),
         "ecc": lambda: bool(nvml.nvmlDeviceGetEccMode(handle)[0]),
         "mig": lambda: bool(nvml.nvmlDeviceGetMigMode(handle)[0]),
         "other_processes": lambda: _others(_pids(nvml, handle)),
