@@ -29,6 +29,9 @@ _QUANTUM_J: Final = 1e-6
 PEAK_W: Final = 1000.0
 """Watts that no single package or its memory exceeds, where the zone states no limit: twice the 500 W that
 the largest processors on sale are specified for (AMD EPYC 9965, Intel Xeon 6980P; both data sheets, 2024)."""
+_LEAST_RANGE_S: Final = 0.1
+"""A counter is made to last longer than this at its peak, assumed. Registers of processors last a minute or
+more; it matters for other counters behind the same files."""
 _LIMIT_MARGIN: Final = 2.0
 """A power limit holds on average over its time window; within the window power may be higher. Assumed."""
 _RANGELESS: Final = "the range of the counter is not told, so no figure can be given across a backward step"
@@ -136,9 +139,18 @@ def _domain(zone: Zone, repeats: str, amd: bool) -> Domain:
         counts=0 if zone.range_uj is None else zone.range_uj + 1,
         counted=counted,
         boundary=boundary_of(zone.part),
-        peak_w=_LIMIT_MARGIN * zone.limit_w or PEAK_W,
+        peak_w=_peak_w(zone),
         gain=GAIN,
         device="cpu",
         source=f"powercap {zone.identity}",
         note="; ".join(filter(None, (note, range_note))),
     )
+
+
+def _peak_w(zone: Zone) -> float:
+    """Power that is surely never exceeded: by the zone's own limits, else by what is assumed of any."""
+    if zone.limit_w > 0:
+        return _LIMIT_MARGIN * zone.limit_w
+    if not zone.range_uj:
+        return PEAK_W
+    return min(PEAK_W, _QUANTUM_J * zone.range_uj / _LEAST_RANGE_S)

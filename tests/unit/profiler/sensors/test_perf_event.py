@@ -1,7 +1,4 @@
 import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +6,7 @@ from typing import Any
 
 import pytest
 from pmu_tree import event_sources, write_topology, write_unit
+from unprivileged import run_unprivileged, shared_folder
 
 from joulecut.errors import SensorDenied, SensorMissing
 from joulecut.profiler.clock import SystemClock
@@ -138,32 +136,20 @@ def test_a_tree_that_makes_no_sense_is_no_sensor(
         open_perf(SystemClock(), root=event_sources(tmp_path), machine=tmp_path)
 
 
-OPEN_AS_NOBODY = """
-import ctypes, os, sys
-from pathlib import Path
-from joulecut.errors import SensorDenied
-from joulecut.profiler.clock import SystemClock
-from joulecut.profiler.sensors.perf_event import open_perf
-root = Path(sys.argv[1])
-if not os.geteuid():
-    os.setgid(65534)
-    os.setuid(65534)
-try:
-    open_perf(SystemClock(), root=root / "sys/bus/event_source/devices", machine=root)
-except SensorDenied as error:
-    print(error)
-"""
-
-
 def test_who_may_not_open_events_is_told_how_to_get_the_right() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        write_unit(root, {"energy-pkg": "event=0"})
-        root.chmod(0o755)
-        (root / "etc").mkdir()
-        (root / "etc/os-release").write_text('ID=linuxmint\nID_LIKE="ubuntu debian"\n')
-        command = [sys.executable, "-c", OPEN_AS_NOBODY, str(root)]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    with shared_folder() as machine:
+        write_unit(machine, {"energy-pkg": "event=0"})
+        (machine / "etc").mkdir()
+        (machine / "etc/os-release").write_text('ID=linuxmint\nID_LIKE="ubuntu debian"\n')
+        said = run_unprivileged(
+            "import ctypes, sys\nfrom pathlib import Path\nfrom joulecut.errors import SensorDenied\n"
+            "from joulecut.profiler.clock import SystemClock\n"
+            "from joulecut.profiler.sensors.perf_event import open_perf",
+            "try:\n    open_perf(SystemClock(), root=Path(sys.argv[1]), machine=Path(sys.argv[2]))\n"
+            "except SensorDenied as error:\n    print(error)",
+            event_sources(machine),
+            machine,
+        )
     if not said:
         pytest.skip("anyone may open events of a CPU here (kernel.perf_event_paranoid)")
     assert said.startswith("the event power/energy-pkg/ on CPU 0 may not be opened. ")

@@ -1,10 +1,8 @@
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 from powercap_tree import PowercapTree, TreeClock
+from unprivileged import run_unprivileged, shared_folder, unreadable
 
 from joulecut.errors import SensorDenied, SensorMissing
 from joulecut.profiler.clock import SystemClock
@@ -148,7 +146,8 @@ def test_the_peak_is_twice_the_highest_limit_or_the_stated_one(tree: PowercapTre
     folder = tree.add("intel-rapl:0", "package-0", watts=20.0, max_power_w=45.0)
     (folder / "constraint_1_power_limit_uw").write_text("120000000\n")
     tree.add("intel-rapl:1", "package-1", watts=20.0)
-    assert [domain.peak_w for domain in opened(tree)[0].domains] == [240.0, PEAK_W]
+    tree.add("intel-rapl:2", "package-2", watts=20.0, range_uj=5_000_000)
+    assert [domain.peak_w for domain in opened(tree)[0].domains] == [240.0, PEAK_W, 50.0]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"12ab\n"])
@@ -199,32 +198,21 @@ def test_no_tree_and_no_package_are_missing_sensors(tree: PowercapTree) -> None:
         opened(tree)
 
 
-OPEN_AS_NOBODY = """
-import os, sys
-from pathlib import Path
-from joulecut.profiler.clock import SystemClock
-from joulecut.profiler.sensors.powercap import open_powercap
-from joulecut.errors import SensorDenied
-if not os.geteuid():
-    os.setgid(65534)
-    os.setuid(65534)
-try:
-    open_powercap(SystemClock(), root=Path(sys.argv[1]), machine=Path(sys.argv[2]))
-except SensorDenied as error:
-    print(error)
-"""
-
-
 def test_who_may_not_read_is_told_how_to_get_the_right() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        machine = Path(folder)
-        machine.chmod(0o755)
+    with shared_folder() as machine:
         tree = PowercapTree(machine)
-        (tree.add("intel-rapl:0", "package-0", watts=20.0) / "energy_uj").chmod(0o000)
+        unreadable(tree.add("intel-rapl:0", "package-0", watts=20.0) / "energy_uj")
         (machine / "etc").mkdir()
         (machine / "etc" / "os-release").write_text('NAME="Fedora Linux"\nID=fedora\n')
-        command = [sys.executable, "-c", OPEN_AS_NOBODY, str(tree.root), str(machine)]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        said = run_unprivileged(
+            "import sys\nfrom pathlib import Path\nfrom joulecut.errors import SensorDenied\n"
+            "from joulecut.profiler.clock import SystemClock\n"
+            "from joulecut.profiler.sensors.powercap import open_powercap",
+            "try:\n    open_powercap(SystemClock(), root=Path(sys.argv[1]), machine=Path(sys.argv[2]))\n"
+            "except SensorDenied as error:\n    print(error)",
+            tree.root,
+            machine,
+        )
     assert "intel-rapl:0/energy_uj may not be read." in said
     assert "(Fedora and RHEL; a udev rule" in said
     assert "sudo tee /etc/udev/rules.d/70-energy.rules" in said
