@@ -32,11 +32,11 @@ def load_weights(module: torch.nn.Module, path: str | Path) -> None:
         raise UsageError(f"cannot read {path}: {error.strerror or error}.") from error
     own = module.state_dict()
     missing = [name for name in own if name not in found and not name.endswith(_COUNTER)]
-    strange = [name for name in found if name not in own]
+    strange = [name for name in sorted(found) if name not in own]
     if missing or strange:
         lacks = f"{path} has no {missing[0][:120]}" if missing else f"{path} also holds {strange[0][:120]}"
         raise UsageError(f"{lacks}: it is not of {type(module).__name__}.")
-    for name, tensor in found.items():
+    for name, tensor in sorted(found.items()):
         if tensor.shape != own[name].shape:
             shapes = f"{list(tensor.shape)} in {path} and {list(own[name].shape)} in the network"
             raise UsageError(f"{name} has the shape {shapes}.")
