@@ -118,7 +118,7 @@ def find_meter(nvml: Any, gpu: Gpu) -> tuple[Meter, Domain]:
         )
     raise SensorMissing(
         f"GPU {gpu.index} ({gpu.name}) gives neither energy nor power: {counter.fault}.",
-        hint="The energy counter needs a Volta GPU or newer.",
+        hint="The energy counter needs a Volta board or newer; a virtual GPU has none.",
     )
 
 

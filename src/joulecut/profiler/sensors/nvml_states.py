@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
 from joulecut.profiler.records import Fact
+from joulecut.profiler.sensors.gpu_processes import other_processes
 
 __all__ = ["facts_of"]
 
@@ -61,7 +61,7 @@ def _questions(nvml: Any, handle: Any) -> dict[str, Callable[[], Fact]]:
         "temperature_c": lambda: _temperature_c(nvml, handle),
         "ecc": lambda: bool(nvml.nvmlDeviceGetEccMode(handle)[0]),
         "mig": lambda: bool(nvml.nvmlDeviceGetMigMode(handle)[0]),
-        "other_processes": lambda: _others(_pids(nvml, handle)),
+        "other_processes": lambda: ", ".join(map(str, other_processes(_pids(nvml, handle)))),
     }
 
 
@@ -98,13 +98,3 @@ def _pids(nvml: Any, handle: Any) -> list[int]:
     except nvml.NVMLError_FunctionNotFound:  # before driver 510
         found = nvml.nvmlDeviceGetComputeRunningProcesses_v2(handle)
     return [int(process.pid) for process in found]
-
-
-def _others(pids: Iterable[int]) -> str:
-    """Those that are neither this process nor one that it started."""
-    others = set(pids) - {os.getpid()}
-    if others:
-        import psutil
-
-        others -= {child.pid for child in psutil.Process().children(recursive=True)}
-    return ", ".join(map(str, sorted(others)))

@@ -229,13 +229,13 @@ def test_an_old_library_without_the_counter_falls_back(
     nvml_library: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = Stub(nvml_library("ENERGY", "EVENT_REASONS", "PROCESSES_V3"), tmp_path, monkeypatch)
-    sensor = old.open("gpu\nwatts 100\nreasons 0x20\nprocess 1\n")
+    sensor = old.open("gpu\nwatts 100\nreasons 0x20\nprocess 1\nprocess 4000001\n")
     (domain,), (state,) = sensor.domains, sensor.states()
     old.close()
     assert domain.kind == "gauge"
     assert domain.note == "no energy counter (Function Not Found)"
     assert state.facts["throttle_reasons"] == "software thermal slowdown"
-    assert state.facts["other_processes"] == "1"
+    assert state.facts["other_processes"] == "1, 4000001"
 
 
 def test_a_library_without_counter_and_fields_is_no_sensor(
