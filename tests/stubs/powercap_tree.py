@@ -185,17 +185,23 @@ class PowercapTree:
 
 
 class TreeClock:
-    """A clock whose time passes in ``sleep_s`` and by ``step_s`` for each look at it; the tree follows it."""
+    """A clock whose time passes in ``sleep_s`` and by ``step_s`` for each look at it; the tree follows it.
 
-    def __init__(self, tree: PowercapTree, step_s: float = 1e-6) -> None:
+    With ``tick_s`` the counters move in steps of that length, as a register does, and also between sleeps.
+    """
+
+    def __init__(self, tree: PowercapTree, step_s: float = 1e-6, tick_s: float = 0.0) -> None:
         self.tree = tree
         self.step_s = step_s
+        self.tick_s = tick_s
         self.time_s = tree.clock_s
         self.calls: list[tuple[float, float, Callable[[], None]]] = []
 
     def now_s(self) -> float:
         """The time; looking at it takes ``step_s``."""
         self.time_s += self.step_s
+        if self.tick_s and self.time_s >= self.tree.clock_s + self.tick_s:
+            self._go(self.time_s)
         return self.time_s
 
     def sleep_s(self, duration_s: float) -> None:
@@ -219,7 +225,9 @@ class TreeClock:
 
     def _go(self, at_s: float) -> None:
         self.time_s = max(self.time_s, at_s)
-        self.tree.set_time(self.time_s)
+        shown_s = self.time_s // self.tick_s * self.tick_s if self.tick_s else self.time_s
+        if shown_s != self.tree.clock_s:
+            self.tree.set_time(shown_s)
 
 
 @contextmanager
