@@ -16,7 +16,7 @@ from typing import Final
 from joulecut.errors import SensorDenied, SensorMissing
 from joulecut.profiler.clock import Clock
 from joulecut.profiler.records import DeviceState, Domain, Read
-from joulecut.profiler.sensors.cpu_state import cpu_state, is_amd
+from joulecut.profiler.sensors.cpu_state import container, cpu_state, is_amd, is_virtual_machine
 from joulecut.profiler.sensors.files import IntegerFiles
 from joulecut.profiler.sensors.mirrors import GAP_S, LOOKS, differ_by
 from joulecut.profiler.sensors.remedies import remedy
@@ -81,16 +81,21 @@ def open_powercap(
     """
     zones = [zone for zone in read_zones(root) if (zone.folder / "energy_uj").exists()]
     if not any(zone.part == "package" for zone in zones):
-        raise SensorMissing(
-            f"no RAPL package below {root}.",
-            hint="It takes an x86 processor and Linux's module: `sudo modprobe intel_rapl_msr`. Few virtual "
-            "machines have it, and containers hide it: mount the host's and give --powercap-root.",
-        )
+        raise SensorMissing(f"no RAPL package below {root}.", hint=_way_to_a_tree(machine))
     files = _opened(zones, root, machine)
     repeats = _repeats(zones, files, clock)
     amd = is_amd(machine)
     domains = [_domain(zone, repeats.get(zone.identity, ""), amd) for zone in zones]
     return PowercapSensor(clock, domains, files, machine)
+
+
+def _way_to_a_tree(machine: Path) -> str:
+    """What it would take to have one."""
+    if container(machine):
+        return f"Containers hide it; from the host: {remedy('powercap', machine).command}"
+    if is_virtual_machine(machine):
+        return "This is a virtual machine, and few show the energy of the processor that they run on."
+    return "It takes an x86 processor and Linux's module: `sudo modprobe intel_rapl_msr`."
 
 
 def _opened(zones: Sequence[Zone], root: Path, machine: Path) -> IntegerFiles:

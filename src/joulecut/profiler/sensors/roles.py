@@ -11,6 +11,7 @@ __all__ = ["GAIN", "boundary_of", "role_of"]
 GAIN: Final = 0.05
 """Systematic error of RAPL, assumed: no processor maker states one."""
 _MODELLED: Final = "computed by the processor from its activity, not measured"
+"""Schöne et al., "Energy Efficiency Aspects of the AMD Zen 2 Architecture", IEEE CLUSTER 2021."""
 
 
 def boundary_of(part: str) -> Boundary:

@@ -218,6 +218,17 @@ def test_who_may_not_read_is_told_how_to_get_the_right() -> None:
     assert "sudo tee /etc/udev/rules.d/70-energy.rules" in said
 
 
+@pytest.mark.parametrize(
+    ("mark", "word"),
+    [(".dockerenv", "docker run --mount"), ("proc/cpuinfo", "This is a virtual machine")],
+)
+def test_where_the_machine_hides_the_counters_the_hint_says_so(tmp_path: Path, mark: str, word: str) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / mark).write_text(AMD)
+    with pytest.raises(SensorMissing, match=word):
+        open_powercap(SystemClock(), root=tmp_path / "powercap", machine=tmp_path)
+
+
 def test_the_states_are_those_of_the_processor(tree: PowercapTree) -> None:
     tree.add("intel-rapl:0", "package-0", watts=20.0)
     sensor, _ = opened(tree, AMD)
