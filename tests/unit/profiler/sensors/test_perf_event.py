@@ -14,6 +14,7 @@ from joulecut.profiler.sensors.mirrors import differ_by
 from joulecut.profiler.sensors.perf_event import PerfSensor, open_perf
 from joulecut.profiler.sensors.pmu import read_events, read_places
 from joulecut.profiler.sensors.powercap import open_powercap
+from joulecut.profiler.sensors.sensor import Sensor
 
 
 def opened(machine: Path) -> PerfSensor:
@@ -164,19 +165,19 @@ def test_who_may_not_open_events_is_told_how_to_get_the_right() -> None:
 def test_on_this_machine_perf_and_powercap_see_the_same_joules() -> None:
     clock = SystemClock()
     try:
-        perf, tree = open_perf(clock), open_powercap(clock)
+        sensors: tuple[Sensor, Sensor] = (open_perf(clock), open_powercap(clock))
     except (SensorMissing, SensorDenied) as error:
         pytest.skip(str(error))
-    before = perf.read(), tree.read()
+    before = [sensor.read() for sensor in sensors]
     clock.sleep_s(2.0)
-    after = perf.read(), tree.read()
+    after = [sensor.read() for sensor in sensors]
     energy_j = [
         {
             domain.name: domain.quantum * ((end - begin) % (domain.counts or 2**64))
             for domain, begin, end in zip(sensor.domains, first.counts, last.counts, strict=True)
             if domain.counted and begin is not None and end is not None
         }
-        for sensor, first, last in zip((perf, tree), before, after, strict=True)
+        for sensor, first, last in zip(sensors, before, after, strict=True)
     ]
     for name in energy_j[0].keys() & energy_j[1].keys():
         assert energy_j[0][name] == pytest.approx(energy_j[1][name], rel=0.02)
