@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+
 import torch
 from perf import zoo_masked as masked
 from torch.nn import functional
@@ -63,3 +65,7 @@ def test_only_slices_with_both_kinds_change() -> None:
     assert not masked.partly_dead(mask, [1])
     assert masked.partly_dead(mask, [0])
     assert masked.partly_dead(mask, [0, 1])
+
+
+def test_examples() -> None:
+    assert doctest.testmod(masked).failed == 0
