@@ -58,7 +58,8 @@ def test_importing_a_part_from_the_root_is_a_lint_error(link: str) -> None:
 
 def test_pytest_collects_through_no_link() -> None:
     listed = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "--ignore=src", "--ignore=tests", "--ignore=perf", "."],
+        [sys.executable, "-m", "pytest", "--collect-only",
+         "--ignore=src", "--ignore=tests", "--ignore=perf", "."],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert listed.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, listed.stdout
