@@ -20,7 +20,7 @@ from joulecut.profiler.sensors.cpu_state import container, cpu_state, is_amd, is
 from joulecut.profiler.sensors.files import IntegerFiles
 from joulecut.profiler.sensors.mirrors import GAP_S, LOOKS, differ_by
 from joulecut.profiler.sensors.remedies import remedy
-from joulecut.profiler.sensors.roles import GAIN, boundary_of, role_of
+from joulecut.profiler.sensors.roles import COUNTED, GAIN, boundary_of, role_of
 from joulecut.profiler.sensors.zones import Zone, read_zones
 
 __all__ = ["PEAK_W", "PowercapSensor", "open_powercap"]
@@ -76,17 +76,40 @@ def open_powercap(
         machine: root of the file system that holds ``proc``, ``sys`` and ``etc`` of the machine.
 
     Raises:
-        SensorMissing: there is no RAPL zone below ``root``.
+        SensorMissing: there is no RAPL package below ``root``, or one of the counters of the total is gone.
         SensorDenied: a counter may not be read; the hint is the command that grants it.
     """
-    zones = [zone for zone in read_zones(root) if (zone.folder / "energy_uj").exists()]
-    if not any(zone.part == "package" for zone in zones):
-        raise SensorMissing(f"no RAPL package below {root}.", hint=_way_to_a_tree(machine))
-    files = _opened(zones, root, machine)
+    try:
+        zones = _zones(root, machine)
+        files = IntegerFiles([zone.folder / "energy_uj" for zone in zones])
+    except PermissionError as error:
+        way = remedy("powercap", machine)
+        raise SensorDenied(
+            f"the RAPL counter {error.filename} may not be read.",
+            hint=f"To allow it for good ({way.family}; {way.effect}): {way.command}",
+        ) from error
+    except OSError as error:
+        raise SensorMissing(
+            f"the RAPL counter {error.filename} cannot be opened ({error.strerror}), and a total without it "
+            "would be too small."
+        ) from error
     repeats = _repeats(zones, files, clock)
     amd = is_amd(machine)
     domains = [_domain(zone, repeats.get(zone.identity, ""), amd) for zone in zones]
     return PowercapSensor(clock, domains, files, machine)
+
+
+def _zones(root: Path, machine: Path) -> list[Zone]:
+    """The zones that have a counter, and those that must have one because they are part of the total."""
+    zones = read_zones(root)
+    if not any(zone.part == "package" for zone in zones):
+        raise SensorMissing(f"no RAPL package below {root}.", hint=_way_to_a_tree(machine))
+    nameless = [zone for zone in zones if not zone.part]
+    if nameless:
+        raise SensorMissing(
+            f"the RAPL zone {nameless[0].folder} has no name, so what it counts is not known."
+        )
+    return [zone for zone in zones if zone.part in COUNTED or (zone.folder / "energy_uj").exists()]
 
 
 def _way_to_a_tree(machine: Path) -> str:
@@ -96,22 +119,6 @@ def _way_to_a_tree(machine: Path) -> str:
     if is_virtual_machine(machine):
         return "This is a virtual machine, and few show the energy of the processor that they run on."
     return "It takes an x86 processor and Linux's module: `sudo modprobe intel_rapl_msr`."
-
-
-def _opened(zones: Sequence[Zone], root: Path, machine: Path) -> IntegerFiles:
-    try:
-        return IntegerFiles([zone.folder / "energy_uj" for zone in zones])
-    except PermissionError as error:
-        way = remedy("powercap", machine)
-        raise SensorDenied(
-            f"the RAPL counter {error.filename} may not be read.",
-            hint=f"To allow it for good ({way.family}; {way.effect}): {way.command}",
-        ) from error
-    except OSError as error:
-        raise SensorMissing(
-            f"the RAPL counter {error.filename} cannot be opened: {error.strerror}.",
-            hint=f"Give another tree than {root} with --powercap-root.",
-        ) from error
 
 
 def _repeats(zones: Sequence[Zone], files: IntegerFiles, clock: Clock) -> dict[str, str]:

@@ -6,8 +6,10 @@ from typing import Final
 
 from joulecut.hw_models.profile import Boundary
 
-__all__ = ["GAIN", "boundary_of", "role_of"]
+__all__ = ["COUNTED", "GAIN", "boundary_of", "role_of"]
 
+COUNTED: Final = ("package", "dram")
+"""The parts that add up to the total; every other one is contained in them, or contains them."""
 GAIN: Final = 0.05
 """Systematic error of RAPL, assumed: no processor maker states one."""
 _MODELLED: Final = "computed by the processor from its activity, not measured"
@@ -34,7 +36,7 @@ def role_of(part: str, place: str, repeats: str, amd: bool) -> tuple[bool, str]:
     counted, note = False, f"contained in package:{place}"
     if repeats:
         note = f"shows the same counter as {repeats}"
-    elif part in ("package", "dram"):
+    elif part in COUNTED:
         counted, note = True, ""
     elif part == "psys":
         note = "the whole platform: contains the packages, and what else depends on the board"

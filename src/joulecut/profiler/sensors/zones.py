@@ -33,7 +33,8 @@ class Zone:
         identity: name of its folder, ``intel-rapl:0:1``.
         folder: where its files lie.
         kind: ``intel-rapl`` (registers of the processor) or ``intel-rapl-mmio`` (the same by another path).
-        part: ``package``, ``psys``, ``core``, ``uncore``, ``dram``, or another name that the kernel gives.
+        part: ``package``, ``psys``, ``core``, ``uncore``, ``dram``, or another name that the kernel
+            gives; "" where it gives none.
         place: number of the socket, with its die where the kernel names one: ``0``, ``0-die-1``; "" unknown.
         range_uj: the highest count before the counter starts again from 0; None where it is not told.
         limit_w: the highest power limit that the zone states; 0 where it states none.
@@ -90,7 +91,7 @@ def _order(identity: str) -> tuple[str, tuple[int, ...]]:
 
 def _zone(identity: str, folder: Path, above: Zone | None) -> Zone:
     name = read_text(folder / "name")
-    part, place = name or "unnamed", above.place if above else ""
+    part, place = name, above.place if above else ""
     if package := _PLACE.fullmatch(name):
         part, place = "package", package["place"]
     elif platform := _PLATFORM.fullmatch(name):

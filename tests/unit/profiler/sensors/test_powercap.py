@@ -190,6 +190,24 @@ def test_a_tree_of_nested_folders_without_links_is_read_too(tree: PowercapTree) 
     ]
 
 
+def test_a_total_is_never_made_without_one_of_its_parts(tree: PowercapTree) -> None:
+    tree.add("intel-rapl:0", "package-0", watts=20.0)
+    (tree.add("intel-rapl:0:0", "core", watts=9.0) / "energy_uj").unlink()
+    (tree.add("intel-rapl:1", "package-1", watts=20.0) / "energy_uj").unlink()
+    with pytest.raises(SensorMissing, match=r"intel-rapl:1/energy_uj cannot be opened .* would be too small"):
+        opened_as_is(tree)
+    (tree.folder("intel-rapl:1") / "energy_uj").write_text("1\n")
+    assert [domain.name for domain in opened_as_is(tree).domains] == ["package:0", "package:1"]
+    (tree.folder("intel-rapl:1") / "name").unlink()
+    with pytest.raises(SensorMissing, match="intel-rapl:1 has no name"):
+        opened_as_is(tree)
+
+
+def opened_as_is(tree: PowercapTree) -> PowercapSensor:
+    """A sensor on files that nobody writes."""
+    return open_powercap(SystemClock(), root=tree.root, machine=tree.root)
+
+
 def test_no_tree_and_no_package_are_missing_sensors(tree: PowercapTree) -> None:
     with pytest.raises(SensorMissing, match="no RAPL package below"):
         opened(tree)
