@@ -102,12 +102,14 @@ class DeviceState:
 class Mark:
     """A moment of the run: ``begin`` and ``end`` of the work, of ``idle`` before and after, an ``iteration``.
 
-    ``name`` tells windows of one run apart (an epoch, a step, ``forward``).
+    ``name`` tells windows of one run apart (an epoch, a step, ``forward``); idle time called ``pause``
+    lies between iterations. ``count`` is how many iterations ended here, too short to be marked one by one.
     """
 
     at_s: float
     kind: Literal["begin", "end", "idle_begin", "idle_end", "iteration"]
     name: str = ""
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
