@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         devices,
         explain,
         load,
+        measure,
         profile,
         prune,
         report,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from joulecut.estimate import Estimate
     from joulecut.hw_models.profile import EnergyProfile
     from joulecut.hw_models.spec import DeviceSpec
+    from joulecut.profiler.measure import Meter
+    from joulecut.profiler.records import Measurement
     from joulecut.pruning.records import Budget, PruneRecord
 
     __version__: str
@@ -38,6 +41,8 @@ __all__ = [
     "DeviceSpec",
     "EnergyProfile",
     "Estimate",
+    "Measurement",
+    "Meter",
     "PruneRecord",
     "PruneResult",
     "__version__",
@@ -48,6 +53,7 @@ __all__ = [
     "errors",
     "explain",
     "load",
+    "measure",
     "profile",
     "prune",
     "report",
@@ -60,6 +66,8 @@ _HOMES: Final[dict[str, str]] = {
     "DeviceSpec": "joulecut.hw_models.spec",
     "EnergyProfile": "joulecut.hw_models.profile",
     "Estimate": "joulecut.estimate",
+    "Measurement": "joulecut.profiler.records",
+    "Meter": "joulecut.profiler.measure",
     "PruneRecord": "joulecut.pruning.records",
 }
 """Where the records live; every other public name is one of ``joulecut.api``."""

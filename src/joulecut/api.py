@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from joulecut.codec import from_json, split_schema, to_json, write_text
 from joulecut.errors import SchemaError, UsageError
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from joulecut.hw_models.spec import DeviceSpec
     from joulecut.jobs.demo import DemoResult
     from joulecut.jobs.pruning import PruneResult
+    from joulecut.profiler.clock import Clock
+    from joulecut.profiler.measure import Measuring
+    from joulecut.profiler.records import Measurement
+    from joulecut.profiler.sensors.sensor import Sensor
     from joulecut.pruning.records import Budget
 
 __all__ = [
@@ -33,6 +37,7 @@ __all__ = [
     "devices",
     "explain",
     "load",
+    "measure",
     "profile",
     "prune",
     "report",
@@ -176,6 +181,78 @@ def devices() -> tuple[DeviceDescription, ...]:
     from joulecut.hw_models.catalogue import all_devices, describe
 
     return tuple(describe(spec) for spec in all_devices())
+
+
+@overload
+def measure(
+    work: str = "block",
+    *,
+    sensor: str | Sensor = "auto",
+    clock: Clock | None = None,
+    idle_s: float | None = None,
+) -> Measuring: ...
+
+
+@overload
+def measure(
+    work: Callable[[], object],
+    *,
+    label: str = "",
+    sensor: str | Sensor = "auto",
+    clock: Clock | None = None,
+    min_s: float = 2.0,
+    max_s: float = 30.0,
+    half_width: float = 0.02,
+    idle_s: float | None = None,
+) -> Measurement: ...
+
+
+def measure(
+    work: str | Callable[[], object] = "block",
+    *,
+    label: str = "",
+    sensor: str | Sensor = "auto",
+    clock: Clock | None = None,
+    min_s: float = 2.0,
+    max_s: float = 30.0,
+    half_width: float = 0.02,
+    idle_s: float | None = None,
+) -> Measuring | Measurement:
+    """The joules of a block of code, of a function at every call, or of work that is repeated.
+
+        with jc.measure("decode") as window:
+            decode()
+        window.energy                                    # joules with bounds; window.measurement: all of it
+
+        @jc.measure("decode")                            # decode.measurements: one a call
+        def decode(): ...
+
+        measured = jc.measure(decode, min_s=5.0)         # measured.per_iteration
+
+    Args:
+        work: the name of a window; or something to be called again and again, until the 90 % interval of the
+            joules of one call is narrow.
+        label: what repeated work is called; its own name by default.
+        sensor: auto, nvml, rapl, jetson, pyrapl or codecarbon; or an open sensor.
+        clock: that an open sensor was opened with.
+        min_s, max_s: the least and the most time for which work is repeated.
+        half_width: relative half width of the interval that is enough.
+        idle_s: idle time measured before and after, for the net joules; by default 3 s for repeated work and
+            none for a block.
+
+    Raises:
+        SensorMissing, SensorDenied: no sensor can be read, with what it would take.
+        UsageError: an unknown sensor, or times that make no sense.
+    """
+    from joulecut.profiler.evaluate import evaluate
+    from joulecut.profiler.measure import Measuring, measure_repeated
+    from joulecut.profiler.repeat import Patience
+
+    if isinstance(work, str):
+        return Measuring(work, sensor, clock, idle_s or 0.0)
+    name = label or getattr(work, "__name__", type(work).__name__)
+    patience = Patience(min_s, max_s, half_width, 3.0 if idle_s is None else idle_s)
+    return evaluate(measure_repeated(work, name, sensor=sensor, clock=clock, patience=patience), name)
 
 
 def save(record: object, path: str | Path) -> None:

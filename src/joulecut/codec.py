@@ -26,6 +26,7 @@ __all__ = [
     "schema_name",
     "split_schema",
     "to_json",
+    "to_json_line",
     "to_plain",
     "write_bytes",
     "write_text",
@@ -87,6 +88,11 @@ def to_json(record: object) -> str:
     """A record as indented JSON text with its schema."""
     name = f"joulecut/{schema_name(type(record))}/{VERSION}"
     return json.dumps({"schema": name} | to_plain(record), indent=1, ensure_ascii=False) + "\n"
+
+
+def to_json_line(record: object) -> str:
+    """A record as JSON on one line, with its schema."""
+    return json.dumps(json.loads(to_json(record)), ensure_ascii=False) + "\n"
 
 
 def from_json(text: str | bytes, record: type[Record], *, where: str = "the text") -> Record:

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from typing import NoReturn
 
 from joulecut.errors import UsageError
 from joulecut.reports.text import printable
 
-__all__ = ["Parser", "count", "path_text", "positive_count", "seconds", "share"]
+__all__ = ["Parser", "count", "path_text", "positive_count", "seconds", "seconds_or_none", "share"]
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence on stderr; exit code 2."""
+    """An argument parser whose errors are one sentence on stderr; exit code 2, or ``usage_exit``."""
+
+    usage_exit: int = UsageError.exit_code
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As usual; a command with an exit code of its own for mistakes refuses what it does not know."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown and self.usage_exit != UsageError.exit_code:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line and leave."""
         said = printable(" ".join(message.split()))
-        self.exit(UsageError.exit_code, f"joulecut: {said}. `{self.prog} --help` shows what it takes.\n")
+        self.exit(self.usage_exit, f"joulecut: {said}. `{self.prog} --help` shows what it takes.\n")
 
 
 def count(text: str) -> int:
@@ -61,6 +73,18 @@ def seconds(text: str) -> float:
     value = _number(text.strip().removesuffix("s"))
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a positive number of seconds")
+    return value
+
+
+def seconds_or_none(text: str) -> float:
+    """A number of seconds from 0 up, with or without its unit.
+
+    >>> seconds_or_none("0"), seconds_or_none("1.5s")
+    (0.0, 1.5)
+    """
+    value = _number(text.strip().removesuffix("s"))
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number of seconds from 0 up")
     return value
 
 

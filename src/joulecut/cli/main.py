@@ -22,7 +22,7 @@ from joulecut.reports.text import printable
 
 __all__ = ["COMMANDS", "Command", "guarded", "main", "make_parser"]
 
-COMMANDS: Final = ("profile", "prune", "bench", "report", "devices", "explain", "demo")
+COMMANDS: Final = ("profile", "prune", "bench", "report", "devices", "explain", "measure", "replay", "demo")
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 EXIT_BROKEN_PIPE: Final = 141
 """What a shell reports for a process that SIGPIPE ended (128 + 13)."""

@@ -49,6 +49,10 @@ class Output:
         else:
             render(record, self._console(self.stdout))
 
+    def describe(self, record: Record, render: Callable[[Record, Console], None]) -> None:
+        """Draw a record on stderr, for commands whose stdout is another program's."""
+        render(record, self._console(self.stderr))
+
     def note(self, text: str) -> None:
         """Say something that is no result."""
         if not self.quiet:

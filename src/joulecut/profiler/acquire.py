@@ -214,4 +214,4 @@ def _suspended_s() -> float | None:
     """For how long the machine has slept since it was started: what its two clocks differ by."""
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return None
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+    return round(time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC), 3)

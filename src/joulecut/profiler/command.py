@@ -15,23 +15,24 @@ from joulecut.profiler.acquire import Recorder
 from joulecut.profiler.aligning import align, record_idle, settle
 from joulecut.profiler.records import Trace
 
-__all__ = ["CommandNotRun", "record_command", "run_command"]
+__all__ = ["CommandNotFound", "CommandNotRun", "record_command", "run_command"]
 
-NOT_EXECUTABLE: Final = 126
-NOT_FOUND: Final = 127
-BY_SIGNAL: Final = 128
+_BY_SIGNAL: Final = 128
 
 
 class CommandNotRun(UsageError):
-    """A command that could not be started.
+    """A command that cannot be executed; exits as shells do then."""
 
-    Attributes:
-        status: what shells exit with then: 127 where there is none, 126 where it cannot be executed.
-    """
+    exit_code = 126
 
     def __init__(self, command: str, error: OSError) -> None:
         super().__init__(f"cannot run {command[:200]}: {error.strerror or error}.")
-        self.status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+
+
+class CommandNotFound(CommandNotRun):
+    """There is no such command."""
+
+    exit_code = 127
 
 
 def record_command(
@@ -47,7 +48,7 @@ def record_command(
         idle_s: idle time that is measured before and after; 0 for none.
 
     Raises:
-        CommandNotRun: there is no such command, or it cannot be executed.
+        CommandNotFound, CommandNotRun: there is no such command, or it cannot be executed.
     """
     record_idle(recorder, idle_s, "before")
     recorder.look()
@@ -74,17 +75,18 @@ def run_command(command: Sequence[str]) -> int:
     SIGTERM and SIGHUP, and a SIGINT that came from no terminal, are passed on.
 
     Raises:
-        CommandNotRun: it could not be started.
+        CommandNotFound, CommandNotRun: it could not be started.
     """
     with _passing_signals() as children:
         try:
             child = subprocess.Popen(command)
-        except (OSError, ValueError) as error:
-            known = error if isinstance(error, OSError) else OSError(0, str(error))
-            raise CommandNotRun(command[0], known) from error
+        except FileNotFoundError as error:
+            raise CommandNotFound(command[0], error) from error
+        except OSError as error:
+            raise CommandNotRun(command[0], error) from error
         children.append(child)
         status = child.wait()
-    return status if status >= 0 else BY_SIGNAL - status
+    return status if status >= 0 else _BY_SIGNAL - status
 
 
 @contextmanager

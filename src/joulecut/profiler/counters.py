@@ -22,7 +22,7 @@ _STUCK_TICKS: Final = 10
 _STUCK_S: Final = 0.5
 _FEW_TICKS: Final = 2
 _SURELY: Final = 3.0
-"""Without a stated peak, no power above this many times what was seen is taken to be possible."""
+"""No power above this many times what was seen is taken to be likely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,9 @@ def block_energy(stairs: Staircase, span: Span) -> Reckoned:
     if tick_s is None:
         return _unticked(stairs, rise_j, counts)
     power_w = _power(stairs, span, rise_j)
-    begin = _level(stairs, span.begin_s, power_w, tick_s, at_begin=True)
-    end = _level(stairs, span.end_s, power_w, tick_s, at_begin=False)
+    limit_w = _limit(stairs, span, power_w)
+    begin = _level(stairs, span.begin_s, power_w, limit_w, at_begin=True)
+    end = _level(stairs, span.end_s, power_w, limit_w, at_begin=False)
     return _between(begin, end, span, tick_s, power_w, counts)
 
 
@@ -138,20 +139,33 @@ def _stuck(still_s: float) -> str:
 
 
 def _power(stairs: Staircase, span: Span, rise_j: float) -> float:
-    """Mean power of the block: between sharp edges inside it, else about it, else of the whole rise."""
+    """Mean power of the block: between sharp edges inside it, else about it, else of the whole rise.
+
+    One tick that lies wholly inside the block tells more of it than two that reach out into what was before.
+    """
     tick_s = stairs.tick_s or 0.0
     inside = stairs.sharp_between(span.begin_s, span.end_s)
     about = stairs.sharp_between(span.begin_s - 1.1 * tick_s, span.end_s + 1.1 * tick_s)
-    for edges in (inside, about):
-        if edges and edges[-1].at_s - edges[0].at_s >= max(2 * tick_s, 0.5 * span.duration_s):
+    enough = ((inside, 0.9 * tick_s, 0.35), (about, 2 * tick_s, 0.5))
+    for edges, least_s, share in enough:
+        if edges and edges[-1].at_s - edges[0].at_s >= max(least_s, share * span.duration_s):
             return (edges[-1].value_j - edges[0].value_j) / (edges[-1].at_s - edges[0].at_s)
     if rise_j > 0.0 and span.duration_s > tick_s:
         return rise_j / span.duration_s
     return stairs.largest_w
 
 
-def _level(stairs: Staircase, at_s: float, power_w: float, tick_s: float, *, at_begin: bool) -> _Level:
+def _limit(stairs: Staircase, span: Span, power_w: float) -> float:
+    """The power that bounds what a tick may hold: the stated peak where the bounds shall be certain."""
+    peak_w = stairs.series.domain.peak_w or math.inf
+    seen_w = _SURELY * max(power_w, stairs.largest_w)
+    certain = span.duration_s < _FEW_TICKS * (stairs.tick_s or 0.0) and peak_w < math.inf
+    return peak_w if certain else min(peak_w, seen_w)
+
+
+def _level(stairs: Staircase, at_s: float, power_w: float, limit_w: float, *, at_begin: bool) -> _Level:
     """Joules at one moment."""
+    tick_s = stairs.tick_s or 0.0
     times, values = stairs.series.times_s, stairs.series.values
     after = bisect_right(times, at_s)
     near = after if abs(times[after] - at_s) < abs(at_s - times[after - 1]) else after - 1
@@ -160,7 +174,6 @@ def _level(stairs: Staircase, at_s: float, power_w: float, tick_s: float, *, at_
     last = _sharp(stairs.last_rise(near), tick_s)
     rise = stairs.next_rise(near)
     upcoming = rise if rise and times[rise.index] - at_s <= 3 * tick_s else None
-    limit_w = stairs.series.domain.peak_w or _SURELY * max(power_w, stairs.largest_w)
     quantum = stairs.series.domain.quantum
     high_j = upcoming.value_j if upcoming else low_j + limit_w * tick_s
     if last:

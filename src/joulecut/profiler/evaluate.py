@@ -201,5 +201,5 @@ def _pauses(trace: Trace) -> tuple[str, ...]:
 
 
 def _provenance(trace: Trace) -> dict[str, Fact]:
-    chosen: dict[str, Fact] = {"sensor_chosen": "; ".join(trace.chosen)} if trace.chosen else {}
-    return {**trace.environment, **chosen}
+    chosen = "; ".join(sentence.rstrip(".") for sentence in trace.chosen)
+    return {**trace.environment, "sensor_chosen": chosen} if chosen else dict(trace.environment)

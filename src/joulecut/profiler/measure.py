@@ -16,7 +16,7 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 
 from joulecut.errors import UsageError
 from joulecut.estimate import Estimate
@@ -33,15 +33,23 @@ from joulecut.profiler.slices import around
 
 __all__ = ["Measured", "Measuring", "Meter", "Window", "measure_repeated", "recording"]
 
+if TYPE_CHECKING:
+    from joulecut.profiler.sensors.choose import Sources
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 @contextmanager
-def recording(sensor: str | Sensor | Recorder, clock: Clock | None) -> Iterator[Recorder]:
+def recording(
+    sensor: str | Sensor | Recorder, clock: Clock | None = None, sources: Sources | None = None
+) -> Iterator[Recorder]:
     """Open a sensor by its name, or take an open one, and find its ticks; what was opened here is closed.
 
-    Of a recorder, the sensor and its ticks are taken.
+    Args:
+        sensor: its name, an open one, or a recorder, of which the sensor and its ticks are taken.
+        clock: that an open sensor was opened with; the machine's by default.
+        sources: where a sensor that is named is looked for.
 
     Raises:
         SensorMissing, SensorDenied: no sensor of that name can be read.
@@ -55,7 +63,7 @@ def recording(sensor: str | Sensor | Recorder, clock: Clock | None) -> Iterator[
         if isinstance(sensor, str):
             from joulecut.profiler.sensors.choose import open_sensor
 
-            sensor, chosen = open_sensor(sensor, clock)
+            sensor, chosen = open_sensor(sensor, clock, sources)
             stack.callback(sensor.close)
         recorder = Recorder(sensor, clock, chosen=chosen, environment=environment())
         find_ticks(recorder)

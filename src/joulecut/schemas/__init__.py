@@ -17,8 +17,10 @@ RECORDS: Final[dict[str, str]] = {
     "energy_comparison": "joulecut.hw_models.comparing:EnergyComparison",
     "energy_profile": "joulecut.hw_models.profile:EnergyProfile",
     "explanation": "joulecut.hw_models.explaining:Explanation",
+    "measurement": "joulecut.profiler.records:Measurement",
     "prune_record": "joulecut.pruning.records:PruneRecord",
     "recipe": "joulecut.pruning.recipe:Recipe",
+    "trace": "joulecut.profiler.records:Trace",
 }
 """Every record with a schema, by the name that is in the ``schema`` key of its file."""
 
