@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from joulecut import errors as errors
     from joulecut.api import (
         PruneResult,
+        apply,
         benchmark,
         compare,
         device,
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
         measure,
         profile,
         prune,
+        prune_nodes,
+        remove_blocks,
         report,
         save,
     )
@@ -46,6 +49,7 @@ __all__ = [
     "PruneRecord",
     "PruneResult",
     "__version__",
+    "apply",
     "benchmark",
     "compare",
     "device",
@@ -56,6 +60,8 @@ __all__ = [
     "measure",
     "profile",
     "prune",
+    "prune_nodes",
+    "remove_blocks",
     "report",
     "save",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from joulecut.hw_models.spec import DeviceSpec
     from joulecut.jobs.demo import DemoResult
     from joulecut.jobs.pruning import PruneResult
+    from joulecut.jobs.removing import RemovalResult
     from joulecut.profiler.clock import Clock
     from joulecut.profiler.measure import Measuring
     from joulecut.profiler.records import Measurement
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PruneResult",
+    "apply",
     "benchmark",
     "compare",
     "demo",
@@ -40,6 +42,8 @@ __all__ = [
     "measure",
     "profile",
     "prune",
+    "prune_nodes",
+    "remove_blocks",
     "report",
     "save",
 ]
@@ -93,6 +97,96 @@ def prune(
         force=force,
         progress=progress,
     )
+
+
+def prune_nodes(
+    model: Any,
+    example: Any,
+    layer: str,
+    *,
+    count: int | None = None,
+    share: float | None = None,
+    threshold: float | None = None,
+    indices: Sequence[int] | None = None,
+    ranking: str | Callable[[Any], Any] = "l2",
+    seed: int = 0,
+    device: str | DeviceSpec = "auto",
+) -> RemovalResult:
+    """Remove nodes of one layer, with all that goes with them (see ``joulecut.jobs.removing.prune_nodes``).
+
+    Raises:
+        MissingExtra: torch is not installed.
+        UsageError: no such layer, device or choice.
+        ModelError: the layer's nodes must stay (with the reason), or the network cannot be captured.
+    """
+    _need_torch("pruning")
+    from joulecut.jobs import removing
+
+    return removing.prune_nodes(
+        model,
+        example,
+        layer,
+        count=count,
+        share=share,
+        threshold=threshold,
+        indices=indices,
+        ranking=ranking,
+        seed=seed,
+        device=device,
+    )
+
+
+def remove_blocks(
+    model: Any, example: Any, blocks: Sequence[str], *, device: str | DeviceSpec = "auto"
+) -> RemovalResult:
+    """Leave residual blocks out of a network (see ``joulecut.jobs.removing.remove_blocks``).
+
+    Raises:
+        MissingExtra: torch is not installed.
+        UsageError: no such block or device.
+        ModelError: the network cannot be captured.
+    """
+    _need_torch("pruning")
+    from joulecut.jobs import removing
+
+    return removing.remove_blocks(model, example, blocks, device=device)
+
+
+def apply(recipe: Any, model: Any, example: Any = None, *, weights: str | Path | None = None) -> Any:
+    """Make the cut of a recipe again, on a network of the author's class.
+
+    Args:
+        recipe: a ``Recipe``, its file, or the result folder that holds ``recipe.json``.
+        model: a torch module at its original widths; it is cut in place where its code allows it.
+        example: one tensor or one per argument of ``forward``; made from the recipe by default.
+        weights: a .safetensors file of the pruned network's weights, as ``weights.safetensors`` of the result
+            folder; the network keeps its own without one.
+
+    Returns:
+        ``model`` itself, cut; where sizes in its code stand against that and an ``example`` is given, the cut
+        copy of its captured graph.
+
+    Raises:
+        MissingExtra: torch is not installed.
+        ModelError: it cannot be cut in place (with the line) and there is no example; it cannot be captured.
+        UsageError: the recipe or the weights are damaged, or of another network.
+    """
+    _need_torch("applying a recipe")
+    from joulecut.pruning.recipe import Recipe
+    from joulecut.pruning.replay import replay
+    from joulecut.workload.weights_file import load_weights
+
+    found = recipe
+    if isinstance(recipe, (str, Path)):
+        found = load(Path(recipe) / "recipe.json" if Path(recipe).is_dir() else recipe)
+    if not isinstance(found, Recipe):
+        raise UsageError(f"a {type(found).__name__} is no recipe.", hint="Give recipe.json of a result.")
+    if not hasattr(model, "named_parameters"):
+        raise UsageError(f"a recipe applies to a torch module, not to a {type(model).__name__}.")
+    cut = replay(found, model, example)
+    if weights is not None:
+        load_weights(cut, weights)
+    return cut
 
 
 def demo(
@@ -284,7 +378,7 @@ def load(path: str | Path) -> Any:
         raise UsageError(f"cannot read {file}: {error.strerror or error}.") from error
     try:
         name, _ = split_schema(json.loads(text))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SchemaError(f"{file} is not JSON: {error}.") from error
     if name not in RECORDS:
         raise SchemaError(f"{file} holds no record of joulecut.", hint="Give a file that joulecut saved.")

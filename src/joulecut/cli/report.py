@@ -52,13 +52,17 @@ def _render(record: object, console: Console) -> None:
     from joulecut.benchmarks.records import Comparison
     from joulecut.hw_models.profile import EnergyProfile
     from joulecut.pruning.records import PruneRecord
+    from joulecut.pruning.removal import RemovalRecord
     from joulecut.reports.console import print_comparison, print_profile, print_prune
+    from joulecut.reports.removal_console import print_removal
 
     match record:
         case EnergyProfile():
             print_profile(record, console)
         case PruneRecord():
             print_prune(record, console)
+        case RemovalRecord():
+            print_removal(record, console)
         case Comparison():
             print_comparison(record, console)
         case _:

@@ -20,6 +20,7 @@ RECORDS: Final[dict[str, str]] = {
     "measurement": "joulecut.profiler.records:Measurement",
     "prune_record": "joulecut.pruning.records:PruneRecord",
     "recipe": "joulecut.pruning.recipe:Recipe",
+    "removal_record": "joulecut.pruning.removal:RemovalRecord",
     "trace": "joulecut.profiler.records:Trace",
 }
 """Every record with a schema, by the name that is in the ``schema`` key of its file."""

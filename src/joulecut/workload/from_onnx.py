@@ -18,6 +18,7 @@ from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 from joulecut.errors import ModelError, UsageError
 from joulecut.workload.assemble import Network, assemble, merged, uncounted
+from joulecut.workload.external_data import check_external_data
 from joulecut.workload.inputs import InputSpec, arranged
 from joulecut.workload.layer import Uncounted, Workload
 from joulecut.workload.naming import is_leaf
@@ -72,6 +73,7 @@ def _load(file: Path) -> ModelProto:
         model = onnx.load(str(file), load_external_data=False)
     except (DecodeError, OSError, ValueError) as error:
         raise ModelError(f"{file} cannot be read as ONNX: {error}.") from error
+    check_external_data(model, file)
     if not model.graph.node:
         raise ModelError(f"{file} holds no network.", hint="Export it again.")
     if model.functions:

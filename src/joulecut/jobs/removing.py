@@ -1,0 +1,237 @@
+"""Jobs without a search: nodes of one layer removed, or blocks, and the result saved as after a search."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx
+
+from joulecut.benchmarks.export import export_onnx, export_pt2
+from joulecut.codec import to_json
+from joulecut.errors import ModelError, UsageError
+from joulecut.hw_models.modelling import estimate
+from joulecut.hw_models.spec import DeviceSpec
+from joulecut.jobs.folder import write_folder
+from joulecut.jobs.profiling import provenance, resolve_device
+from joulecut.jobs.source import loaded, traced
+from joulecut.pruning.blocks import without_blocks
+from joulecut.pruning.coupling import Coupling, couple
+from joulecut.pruning.coupling.cut import check_runs
+from joulecut.pruning.nodes import Ranking, choose_nodes
+from joulecut.pruning.recipe import Recipe, recipe
+from joulecut.pruning.removal import RemovalRecord
+from joulecut.workload.from_torch import workload
+from joulecut.workload.trace import Traced, trace
+
+__all__ = ["RemovalResult", "prune_nodes", "remove_blocks"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RemovalResult:
+    """A finished removal.
+
+    Attributes:
+        record: everything that is known of it.
+        model: the smaller network, a plain torch module that needs no joulecut.
+        recipe: what was kept.
+        inputs: the example inputs.
+        original: the network before.
+    """
+
+    record: RemovalRecord
+    model: fx.GraphModule
+    recipe: Recipe
+    inputs: tuple[torch.Tensor, ...]
+    original: fx.GraphModule
+
+    def save(self, folder: str | Path) -> None:
+        """Write the result folder, all of it or nothing.
+
+        It holds ``result.json``, ``recipe.json``, ``weights.safetensors``, ``model.pt2``, ``model.onnx``,
+        ``before.onnx`` and ``report.html``. Nothing in it is a pickle.
+
+        Raises:
+            OutputError: the folder cannot be written.
+            ModelError: the network cannot be exported.
+        """
+        from safetensors.torch import save
+
+        from joulecut.reports.html import render
+
+        with tempfile.TemporaryDirectory(prefix="joulecut-") as name:
+            export_onnx(self.original, self.inputs, Path(name) / "before.onnx")
+            export_onnx(self.model, self.inputs, Path(name) / "model.onnx")
+            export_pt2(self.model, self.inputs, Path(name) / "model.pt2")
+            files = {path.name: path.read_bytes() for path in sorted(Path(name).iterdir())}
+        state = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
+        texts = {
+            "result.json": to_json(self.record),
+            "recipe.json": to_json(self.recipe),
+            "report.html": render(self.record.after),
+        }
+        encoded = {name: text.encode() for name, text in texts.items()}
+        write_folder(Path(folder), {**files, **encoded, "weights.safetensors": save(state)})
+
+
+def prune_nodes(
+    model: Any,
+    example: Any,
+    layer: str,
+    *,
+    count: int | None = None,
+    share: float | None = None,
+    threshold: float | None = None,
+    indices: Sequence[int] | None = None,
+    ranking: str | Ranking = "l2",
+    seed: int = 0,
+    device: str | DeviceSpec = "auto",
+) -> RemovalResult:
+    """Remove nodes of one layer, with all that goes with them; nothing is refitted or trained.
+
+    Args:
+        model: a torch module, or its name as on the command line.
+        example: example inputs, or their shapes as ``"1x3x224x224"``.
+        layer: path of the layer, as ``features.3``.
+        count: so many nodes, the lowest ranked.
+        share: at most that share of them.
+        threshold: all that score less.
+        indices: these.
+        ranking: ``l1``, ``l2``, ``random``, or a callable from weights [nodes, weights] to scores [nodes].
+        seed: of ``random``.
+        device: the device whose joules are reported.
+
+    Raises:
+        UsageError: no such layer, device or choice.
+        ModelError: the layer's nodes must stay (with the reason), or the network cannot be captured.
+
+    >>> network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> result = prune_nodes(network, torch.zeros(1, 4), "0", count=3)
+    >>> result.model(torch.zeros(1, 4)).shape, result.record.parameters
+    (torch.Size([1, 2]), (58, 37))
+    """
+    spec = resolve_device(device)
+    graph = traced(loaded(model), example)
+    _check_data(graph)
+    coupling = couple(graph)
+    _check_prunable(graph, coupling)
+    chosen = choose_nodes(
+        coupling,
+        layer,
+        count=count,
+        share=share,
+        threshold=threshold,
+        indices=indices,
+        ranking=ranking,
+        seed=seed,
+    )
+    if not chosen.removed:
+        raise UsageError(f"no node of {layer[:120]} is chosen.", hint="Raise the share or the threshold.")
+    by = ranking if isinstance(ranking, str) else getattr(ranking, "__name__", "a callable")
+    how = "named one by one" if indices is not None else f"lowest {by} first"
+    if threshold is not None:
+        how = f"{by} below {threshold:g}"
+    asked = f"{len(chosen.removed)} of {chosen.width} nodes of {layer}, {how}"
+    removal = _Removal(graph, graph, coupling, asked, chosen.kept, nodes=chosen.removed, seed=seed)
+    return removal.result(spec)
+
+
+def remove_blocks(
+    model: Any, example: Any, blocks: Sequence[str], *, device: str | DeviceSpec = "auto"
+) -> RemovalResult:
+    """Leave residual blocks out, so that only their skips are left; nothing is refitted or trained.
+
+    Args:
+        model: a torch module, or its name as on the command line.
+        example: example inputs, or their shapes.
+        blocks: names of blocks, as ``pruning.blocks.removable_blocks`` calls them.
+        device: the device whose joules are reported.
+
+    Raises:
+        UsageError: no such block (with those that there are) or device, or none given.
+        ModelError: the network cannot be captured.
+    """
+    if not blocks:
+        raise UsageError("no block is named.", hint="Name the blocks that shall go.")
+    spec = resolve_device(device)
+    graph = traced(loaded(model), example)
+    _check_data(graph)
+    names = tuple(dict.fromkeys(blocks))
+    smaller = without_blocks(graph, names)
+    asked = f"without {', '.join(names)}"
+    return _Removal(graph, smaller, couple(smaller), asked, {}, blocks=names).result(spec)
+
+
+def _check_data(graph: Traced) -> None:
+    if any(t.is_meta for t in graph.module.parameters()):
+        raise ModelError(
+            f"{graph.name} is on the device meta, which holds no data.", hint="Load its weights."
+        )
+
+
+def _check_prunable(graph: Traced, coupling: Coupling) -> None:
+    if not coupling.groups():
+        reason = coupling.refused()[0].reason if coupling.refused() else "no layer writes channels"
+        raise UsageError(
+            f"{graph.name} has no channel that can be removed: {reason}.",
+            hint="Give a network with a layer between its input and its last layer.",
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Removal:
+    """What goes from a network; ``base`` is the network without the blocks that go."""
+
+    graph: Traced
+    base: Traced
+    coupling: Coupling
+    asked: str
+    kept: dict[str, tuple[int, ...]]
+    nodes: tuple[int, ...] = ()
+    blocks: tuple[str, ...] = ()
+    seed: int = 0
+
+    def result(self, device: DeviceSpec) -> RemovalResult:
+        """Cut, check that it runs, and price before and after."""
+        graph, cut = self.graph, self.coupling.apply(self.kept)
+        with torch.no_grad():
+            out = self.base.module(*graph.inputs)
+        first = out[0] if isinstance(out, (tuple, list)) else out
+        check_runs(cut, graph.inputs, tuple(first.shape))
+        after = trace(cut, graph.inputs, name=graph.name)
+        sizes = {group.name: group.size for group in self.coupling.groups()}
+        record = RemovalRecord(
+            model=graph.name,
+            device=device.name,
+            asked=self.asked,
+            before=estimate(workload(graph), device),
+            after=estimate(workload(after), device),
+            parameters=(_parameters(graph.module), _parameters(cut)),
+            nodes=self.nodes,
+            blocks=self.blocks,
+            kept={name: (len(channels), sizes[name]) for name, channels in self.kept.items()},
+            refused=self.coupling.refused(),
+            provenance={**provenance(), "torch": torch.__version__, "seed": str(self.seed)},
+        )
+        return RemovalResult(record, cut, self._recipe(device), graph.inputs, graph.module)
+
+    def _recipe(self, device: DeviceSpec) -> Recipe:
+        return recipe(
+            self.graph.name,
+            self.graph.module,
+            device=device.name,
+            budget=self.asked,
+            seed=self.seed,
+            groups=self.kept,
+            indices=self.coupling.indices(self.kept),
+            blocks=self.blocks,
+            inputs=self.graph.inputs,
+        )
+
+
+def _parameters(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
