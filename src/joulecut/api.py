@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from joulecut.jobs.pruning import PruneResult
     from joulecut.jobs.removing import RemovalResult
     from joulecut.profiler.clock import Clock
+    from joulecut.profiler.doctor import Diagnosis
     from joulecut.profiler.measure import Measuring
     from joulecut.profiler.records import Measurement
     from joulecut.profiler.sensors.sensor import Sensor
@@ -37,6 +38,7 @@ __all__ = [
     "demo",
     "device",
     "devices",
+    "doctor",
     "explain",
     "load",
     "measure",
@@ -275,6 +277,37 @@ def devices() -> tuple[DeviceDescription, ...]:
     from joulecut.hw_models.catalogue import all_devices, describe
 
     return tuple(describe(spec) for spec in all_devices())
+
+
+def doctor(
+    *,
+    powercap_root: str | Path | None = None,
+    nvml_library: str | Path | None = None,
+    machine_root: str | Path = "/",
+    seconds: float = 2.0,
+    progress: Progress | None = None,
+) -> Diagnosis:
+    """Try every energy sensor of this machine (see ``joulecut.profiler.doctor``).
+
+    Args:
+        powercap_root: the tree of RAPL zones, where it is not the machine's own.
+        nvml_library: a file to load instead of the system's ``libnvidia-ml.so.1``.
+        machine_root: where the machine's ``sys``, ``proc`` and ``etc`` lie.
+        seconds: longest time to watch each sensor.
+        progress: ``progress(stage, done, total)``.
+    """
+    from joulecut.profiler.clock import SystemClock
+    from joulecut.profiler.doctor import diagnose
+    from joulecut.profiler.sensors.choose import Sources, openers
+
+    sources = Sources(
+        powercap=Path(powercap_root) if powercap_root else None,
+        nvml_library=Path(nvml_library) if nvml_library else None,
+        machine=Path(machine_root),
+    )
+    clock = SystemClock()
+    found = openers(clock, sources)
+    return diagnose(found, clock, machine=sources.machine, seconds=seconds, progress=progress)
 
 
 @overload

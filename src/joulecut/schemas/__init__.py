@@ -14,6 +14,7 @@ __all__ = ["RECORDS", "record_type", "schema_path"]
 RECORDS: Final[dict[str, str]] = {
     "comparison": "joulecut.benchmarks.records:Comparison",
     "device_description": "joulecut.hw_models.catalogue:DeviceDescription",
+    "diagnosis": "joulecut.profiler.doctor:Diagnosis",
     "energy_comparison": "joulecut.hw_models.comparing:EnergyComparison",
     "energy_profile": "joulecut.hw_models.profile:EnergyProfile",
     "explanation": "joulecut.hw_models.explaining:Explanation",
@@ -22,6 +23,7 @@ RECORDS: Final[dict[str, str]] = {
     "recipe": "joulecut.pruning.recipe:Recipe",
     "removal_record": "joulecut.pruning.removal:RemovalRecord",
     "trace": "joulecut.profiler.records:Trace",
+    "simulated_run": "joulecut.profiler.simulate.tree:SimulatedRun",
 }
 """Every record with a schema, by the name that is in the ``schema`` key of its file."""
 
