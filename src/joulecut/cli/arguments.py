@@ -9,8 +9,9 @@ from typing import NoReturn
 
 from joulecut.errors import UsageError
 from joulecut.reports.text import printable
+from joulecut.units import parse_quantity
 
-__all__ = ["Parser", "count", "path_text", "positive_count", "seconds", "seconds_or_none", "share"]
+__all__ = ["Parser", "count", "path_text", "positive_count", "seconds", "seconds_or_none", "share", "watts"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,6 +74,22 @@ def seconds(text: str) -> float:
     value = _number(text.strip().removesuffix("s"))
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a positive number of seconds")
+    return value
+
+
+def watts(text: str) -> float:
+    """A power, with its unit or in watts.
+
+    >>> watts("20W"), watts("500 mW"), watts("3")
+    (20.0, 0.5, 3.0)
+    """
+    bare = _number(text)
+    try:
+        value = parse_quantity(text, "W") if math.isnan(bare) else bare
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a power; write it as 20W") from error
+    if not 0 <= value <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a power from 0 to 10 kW")
     return value
 
 

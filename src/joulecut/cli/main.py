@@ -22,7 +22,19 @@ from joulecut.reports.text import printable
 
 __all__ = ["COMMANDS", "Command", "guarded", "main", "make_parser"]
 
-COMMANDS: Final = ("profile", "prune", "bench", "report", "devices", "explain", "measure", "replay", "demo")
+COMMANDS: Final = (
+    "profile",
+    "prune",
+    "bench",
+    "report",
+    "devices",
+    "explain",
+    "measure",
+    "replay",
+    "doctor",
+    "simulate-sensors",
+    "demo",
+)
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 EXIT_BROKEN_PIPE: Final = 141
 """What a shell reports for a process that SIGPIPE ended (128 + 13)."""
@@ -99,7 +111,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     for name in COMMANDS:
-        command = cast(Command, import_module(f"joulecut.cli.{name}"))
+        command = cast(Command, import_module(f"joulecut.cli.{name.replace('-', '_')}"))
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP, allow_abbrev=False)
         command.add_arguments(sub)
         sub.add_argument("--json", action="store_true", help="print the result as JSON")
