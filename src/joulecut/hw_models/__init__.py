@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from joulecut.hw_models.calibrating import calibrate
     from joulecut.hw_models.catalogue import describe, device, names
     from joulecut.hw_models.energy import LayerCost, layer_cost, overhead_cost
     from joulecut.hw_models.explaining import Explanation, explain
@@ -25,6 +26,7 @@ __all__ = [
     "Figure",
     "LayerCost",
     "Source",
+    "calibrate",
     "describe",
     "device",
     "estimate",
@@ -41,6 +43,7 @@ _MODULES: Final[dict[str, str]] = {
     "Figure": "spec",
     "LayerCost": "energy",
     "Source": "spec",
+    "calibrate": "calibrating",
     "describe": "catalogue",
     "device": "catalogue",
     "estimate": "modelling",

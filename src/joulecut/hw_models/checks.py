@@ -9,9 +9,10 @@ from typing import Any, Final, cast
 from joulecut.errors import DeviceFileError
 from joulecut.hw_models.figures import close_key
 
-__all__ = ["Checks"]
+__all__ = ["NAME", "Checks"]
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
+"""What each part of ``chip/runtime/dtype`` looks like."""
 _HUGE: Final = 1e300
 
 
@@ -75,5 +76,5 @@ class Checks:
 
     def name(self, at: str, value: str) -> None:
         """A name that fits into ``chip/runtime/dtype``."""
-        if not _NAME.fullmatch(value):
+        if not NAME.fullmatch(value):
             raise self.fail(at, f"is {value!r}", "Names hold lower-case letters, digits, '-', '_' and '.'.")

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Final, cast, get_args
 
 from joulecut.errors import DeviceFileError
+from joulecut.hw_models.calibration import Calibration, CalibrationRow
 from joulecut.hw_models.checks import Checks
 from joulecut.hw_models.figures import FIGURES, PRIOR_KEYS, REQUIRED_CYCLES, at_least, close_key
 from joulecut.hw_models.intervals import total_factor_90
@@ -42,8 +43,10 @@ _TOP: Final = ("schema", "chip", "category", "core", "boundary", "source", "comm
 _SOURCE: Final = ("text", "evidence", "date")
 _FIGURE: Final = ("value", "source", "range")
 _TEXTS: Final[dict[str, type]] = {
-    "mode": str, "prior_only": bool, "runtime_version": str, "note": str, "pads": list,
+    "mode": str, "prior_only": bool, "runtime_version": str, "note": str, "pads": list, "calibration": dict,
 }  # fmt: skip
+_CALIBRATION: Final = ("prior", "digest", "power_w", "rows")
+_ROW: Final = ("network", "macs", "energy_j", "latency_s", "residual")
 _BOUNDARIES: Final[dict[str, Boundary]] = {
     **{name: name for name in get_args(Boundary)},
     "board_ac": "wall_ac",
@@ -147,6 +150,34 @@ class _File(Checks):
             runtime_version=own.get("runtime_version", ""),
             prior_only=prior_only,
             note=own.get("note", ""),
+            calibration=self.calibration(own["calibration"], f"{at}.calibration")
+            if "calibration" in own
+            else None,
+        )
+
+    def calibration(self, table: Mapping[str, Any], at: str) -> Calibration:
+        """What the figures were fitted to."""
+        self.known(table, at, _CALIBRATION)
+        rows = table.get("rows")
+        if not isinstance(rows, list) or not rows:
+            raise self.fail(f"{at}.rows", f"is {rows!r}, not a list of measured networks")
+        return Calibration(
+            prior=self.text(table, "prior", f"{at}.prior"),
+            rows=tuple(self.row(row, f"{at}.rows[{number}]") for number, row in enumerate(rows)),
+            digest=self.text(table, "digest", f"{at}.digest"),
+            power_w=self.number(table, "power_w", f"{at}.power_w") if "power_w" in table else None,
+        )
+
+    def row(self, value: object, at: str) -> CalibrationRow:
+        row = self.as_table(value, at)
+        self.known(row, at, _ROW)
+        energy_j, residual = (self.number(row, key, f"{at}.{key}") for key in ("energy_j", "residual"))
+        return CalibrationRow(
+            network=self.text(row, "network", f"{at}.network"),
+            macs=int(self.number(row, "macs", f"{at}.macs")),
+            energy_j=energy_j,
+            latency_s=self.number(row, "latency_s", f"{at}.latency_s") if "latency_s" in row else None,
+            residual=residual,
         )
 
     def settings(self, own: Mapping[str, Any], at: str) -> None:
@@ -227,6 +258,9 @@ class _File(Checks):
             least = min(figures[key].value for key in figures if key.startswith("pj_per_mac_"))
             if static > least:
                 raise self.fail(f"{at}.idle_w", f"times ps_per_mac is {static:g} pJ/MAC, above pj_per_mac")
+            per_layer = figures["us_per_layer"].value * idle.value if "us_per_layer" in figures else 0.0
+            if per_layer > (figures["uj_per_layer"].value if "uj_per_layer" in figures else 0.0):
+                raise self.fail(f"{at}.idle_w", f"times us_per_layer is {per_layer:g} µJ, above uj_per_layer")
 
     def source(self, name: str, table: object) -> Source:
         at = f"source.{name}"

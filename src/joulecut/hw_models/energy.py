@@ -1,26 +1,38 @@
 """Joules and seconds of one layer on one device.
 
-    energy = j_per_mac[class] x MACs + j_per_weight_byte x weight bytes x calls
-           + j_per_activation_byte x (bytes read + bytes written) + j_per_layer x calls
-    time   = energy / active power, or seconds per MAC x MACs where no active power is known
+    energy = j_per_mac (dense or depthwise) x MACs + j_per_weight_byte x weight bytes x calls
+           + j_per_activation_byte (j_per_elementwise_byte without MACs) x (bytes read + bytes written)
+           + j_per_offchip_byte x bytes of the best tiling + j_per_layer x calls
+    time   = energy / active power, or s_per_mac x MACs + s_per_layer x calls where none is known
     static = idle power x time, a part of the energy above
 
 Bytes count in the device's number type: a float32 layer on an int8 device moves one byte per element
 (indices and masks, int32, int64 and bool, keep their size). Channels are padded to the device's step
 only on the axes that the device really pads, and never where they are the network's own input or output.
-A layer that has neither MACs nor bytes (a view) costs nothing.
+Zeros cost what other values cost: no device whose data is published here skips them. A layer that has
+neither MACs nor bytes (a view) costs nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from joulecut.errors import UsageError
-from joulecut.hw_models.spec import DeviceSpec, OpClass
+from joulecut.hw_models.spec import DeviceSpec
+from joulecut.hw_models.traffic import offchip_bytes
 from joulecut.workload.layer import DTYPE_BITS, LayerWork
 
-__all__ = ["INSIDE_OTHERS", "NO_WORK", "LayerCost", "layer_cost", "op_class", "overhead_cost", "padded_work"]
+__all__ = [
+    "INSIDE_OTHERS",
+    "NO_WORK",
+    "LayerCost",
+    "SeenWork",
+    "layer_cost",
+    "overhead_cost",
+    "padded_work",
+    "size_ratio",
+]
 
 INSIDE_OTHERS: Final = "inside other layers' MACs"
 """``bound_by`` of a layer that the device's data does not price apart from the layers with MACs."""
@@ -36,7 +48,7 @@ class LayerCost:
         dynamic_j: joules beyond the static part.
         static_j: idle power x time.
         duration_s: seconds; 0 where the device has no time.
-        bound_by: the largest term: compute or cycles, weight bytes, activation bytes, layer overhead.
+        bound_by: the largest term: compute or cycles, weight, activation or off-chip bytes, layer overhead.
     """
 
     dynamic_j: float
@@ -50,27 +62,26 @@ class LayerCost:
         return self.dynamic_j + self.static_j
 
 
-def op_class(layer: LayerWork) -> OpClass:
-    """The class of operation that decides the price of a MAC.
+class SeenWork(NamedTuple):
+    """A layer's work as a device sees it: padded, in the device's number type.
 
-    >>> op_class(LayerWork("c", "conv2d", "dense", 1, 1, 1, 1, (), (), weight_shape=(8, 4, 3, 3)))
-    'conv'
+    ``weight_bytes`` are those of one call, the rest is of all calls together; ``offchip_bytes`` is 0 where
+    the device has no price for it.
     """
-    if layer.kind == "depthwise":
-        return "depthwise"
-    kernel = layer.weight_shape[2:]
-    if not kernel:
-        return "linear"
-    return "conv" if max(kernel) > 1 else "pointwise"
+
+    macs: float
+    weight_bytes: float
+    activation_bytes: float
+    offchip_bytes: float
 
 
 def padded_work(
     device: DeviceSpec, layer: LayerWork, in_channels: int | None = None, out_channels: int | None = None
-) -> tuple[float, float, float]:
-    """MACs, weight bytes (of one call) and activation bytes as the device sees them.
+) -> SeenWork:
+    """A layer's work as the device sees it.
 
     Args:
-        device: gives the number type and the padding.
+        device: gives the number type, the padding and the memory on the chip.
         layer: work of the layer as it is.
         in_channels: other channels in than the layer has, or None.
         out_channels: other channels out.
@@ -87,19 +98,28 @@ def padded_work(
             n_in = -(-n_in // step) * step
         if "out" in device.pads and not layer.writes_output:
             n_out = -(-n_out // step) * step
-    size = 1.0 if layer.dtype == device.dtype else _size_ratio(layer, device.dtype)
+    size = 1.0 if layer.dtype == device.dtype else size_ratio(layer, device.dtype)
     if (n_in == had_in and n_out == had_out) or not had_in or not had_out:
-        return float(layer.macs), layer.weight_bytes * size, (layer.in_bytes + layer.out_bytes) * size
-    if n_in < 1 or n_out < 1:
+        macs: float = layer.macs
+        weights: float = layer.weight_bytes
+        reads: float = layer.in_bytes
+        writes: float = layer.out_bytes
+    elif n_in < 1 or n_out < 1:
         raise UsageError(f"{layer.path} cannot have {n_in} -> {n_out} channels.")
-    share_in, share_out = n_in / had_in, n_out / had_out
-    share = share_in * share_out if layer.kind == "dense" else share_out
-    weights = (layer.weight_bytes - layer.bias_bytes) * share + layer.bias_bytes * share_out
-    activations = layer.in_bytes * share_in + layer.out_bytes * share_out
-    return layer.macs * share, weights * size, activations * size
+    else:
+        share_in, share_out = n_in / had_in, n_out / had_out
+        share = share_in * share_out if layer.kind == "dense" else share_out
+        macs = layer.macs * share
+        weights = (layer.weight_bytes - layer.bias_bytes) * share + layer.bias_bytes * share_out
+        reads, writes = layer.in_bytes * share_in, layer.out_bytes * share_out
+    crossing, onchip = 0.0, device.coefficients.onchip_bytes
+    if onchip:
+        crossing = offchip_bytes(layer, weights * size, reads * size, writes * size, onchip)
+    return SeenWork(float(macs), weights * size, (reads + writes) * size, crossing)
 
 
-def _size_ratio(layer: LayerWork, dtype: str) -> float:
+def size_ratio(layer: LayerWork, dtype: str) -> float:
+    """Bytes on a device of number type ``dtype`` of a byte of the layer's; indices and masks keep their size."""
     if layer.dtype in _KEEP_SIZE:
         return 1.0
     if layer.dtype not in DTYPE_BITS:
@@ -127,22 +147,28 @@ def layer_cost(
     3648.0
     """
     c = device.coefficients
-    macs, weight_bytes, activation_bytes = padded_work(device, layer, in_channels, out_channels)
+    macs, weight_bytes, activation_bytes, crossing = padded_work(device, layer, in_channels, out_channels)
     weights_j = c.j_per_weight_byte * weight_bytes * layer.calls
-    activations_j = c.j_per_activation_byte * activation_bytes
-    macs_j = c.j_per_mac[op_class(layer)] * macs if macs else 0.0
+    macs_j = (c.j_per_mac_depthwise if layer.kind == "depthwise" else c.j_per_mac_dense) * macs
+    activations_j = (c.j_per_activation_byte if layer.macs else c.j_per_elementwise_byte) * activation_bytes
     calls_j = c.j_per_layer * layer.calls if macs or activation_bytes else 0.0
-    energy_j = macs_j + weights_j + activations_j + calls_j
+    crossing_j = c.j_per_offchip_byte * crossing
+    energy_j = macs_j + weights_j + activations_j + calls_j + crossing_j
     if energy_j == 0.0:
         return LayerCost(0.0, 0.0, 0.0, INSIDE_OTHERS if macs or activation_bytes else NO_WORK)
-    largest = max(macs_j, weights_j, activations_j, calls_j)
+    largest = max(macs_j, weights_j, activations_j, calls_j, crossing_j)
     if largest == macs_j:
         bound_by = c.mac_bound
     elif largest == activations_j:
         bound_by = "activation bytes"
+    elif largest == crossing_j:
+        bound_by = "off-chip bytes"
     else:
         bound_by = "weight bytes" if largest == weights_j else "layer overhead"
-    duration_s = energy_j / c.active_w if c.active_w else c.s_per_mac * macs
+    if c.active_w:
+        duration_s = energy_j / c.active_w
+    else:
+        duration_s = c.s_per_mac * macs + (c.s_per_layer * layer.calls if macs or activation_bytes else 0.0)
     static_j = c.idle_w * duration_s
     return LayerCost(energy_j - static_j, static_j, duration_s, bound_by)
 

@@ -9,7 +9,7 @@ from typing import Final, cast
 
 from joulecut.errors import UsageError
 from joulecut.hw_models.catalogue import device as device_by_name
-from joulecut.hw_models.energy import layer_cost, overhead_cost
+from joulecut.hw_models.energy import LayerCost, layer_cost, overhead_cost
 from joulecut.hw_models.modelling import OVERHEAD_PATH
 from joulecut.hw_models.profile import EnergyProfile, LayerEnergy
 from joulecut.hw_models.spec import DeviceSpec, Figure
@@ -37,7 +37,7 @@ class Explanation:
         energy_j: joules, static part included.
         static_j: the static part of them.
         duration_s: seconds; 0 where the device has no time.
-        scale: measured over modelled latency (1 without a measured latency).
+        scale: energy with the measured latency over the modelled one (1 without a measured latency).
         notes: padding, conversion of the number type and other things to know.
     """
 
@@ -84,6 +84,7 @@ def explain(
     modelled_j = math.fsum(cost.total_j for cost in costs)
     scale, notes = _scale(subject, path, modelled_j)
     terms = energy_terms(spec, chosen, constant=constant)
+    static_j, duration_s = _static_and_time(subject, path, costs, scale)
     return Explanation(
         subject=path or _name(subject),
         device=spec.name,
@@ -91,10 +92,14 @@ def explain(
         mode=subject.mode if isinstance(subject, EnergyProfile) else spec.mode,
         formula=_formula(terms, scale),
         terms=terms,
-        power=tuple(spec.figures[key] for key in ("active_w", "idle_w", "ps_per_mac") if key in spec.figures),
+        power=tuple(
+            spec.figures[key]
+            for key in ("active_w", "idle_w", "ps_per_mac", "us_per_layer")
+            if key in spec.figures
+        ),
         energy_j=modelled_j * scale,
-        static_j=math.fsum(cost.static_j for cost in costs) * scale,
-        duration_s=math.fsum(cost.duration_s for cost in costs) * scale,
+        static_j=static_j,
+        duration_s=duration_s,
         scale=scale,
         notes=(*notes, *_notes(spec, chosen)),
     )
@@ -170,10 +175,21 @@ def _scale(subject: EnergyProfile | Workload, path: str, modelled_j: float) -> t
     return 1.0, ()
 
 
+def _static_and_time(
+    subject: EnergyProfile | Workload, path: str, costs: Iterable[LayerCost], scale: float
+) -> tuple[float, float]:
+    """Static joules and seconds: as saved where the latency was measured, else as modelled."""
+    if scale != 1 and isinstance(subject, EnergyProfile):
+        rows = [row for row in subject.layers if path in (_WHOLE, row.path)]
+        return math.fsum(row.static_j for row in rows), math.fsum(row.time.value for row in rows)
+    found = list(costs)
+    return math.fsum(cost.static_j for cost in found), math.fsum(cost.duration_s for cost in found)
+
+
 def _formula(terms: Iterable[Term], scale: float) -> str:
     products = [" x ".join((term.name, *(figure.key for figure in term.coefficients))) for term in terms]
     text = f"energy = {' + '.join(products) or '0'}"
-    return text if scale == 1 else f"({text.removeprefix('energy = ')}) x measured / modelled latency"
+    return text if scale == 1 else f"({text.removeprefix('energy = ')}) x scale by the measured latency"
 
 
 def _notes(device: DeviceSpec, layers: Iterable[LayerWork]) -> tuple[str, ...]:

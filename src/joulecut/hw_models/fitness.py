@@ -28,7 +28,8 @@ def network_interval(
     Outside of the sizes that the device's figures were fitted on the interval grows with the distance,
     from the mode's at the edge to that of mode ``scaled`` at a hundred times; no jump, so that a network
     that shrinks step by step stays comparable with itself. A network that does not fit the memory is worth
-    mode ``datasheet``. Neither widens an energy that follows from a measured latency.
+    mode ``datasheet``. Neither widens an energy that follows from a measured latency; that of a device whose
+    power was never measured is worth mode ``scaled``.
 
     Args:
         device: what it runs on.
@@ -44,14 +45,16 @@ def network_interval(
         return Interval(), ()
     distance = _distance(device, sum(layer.macs for layer in layers) / batch)
     memory = _memory_warnings(device, layers)
-    floor = 1.0
-    if mode != "latency-measured":
+    own = device.figures.get("own_factor_90")
+    wider = device.figures.get("factor_90")
+    known = max(total_factor_90(mode), wider.value if wider and mode == device.mode else 1.0)
+    if mode == "latency-measured":
+        floor = max(known, SCALED) if device.prior_only else known
+    else:
         lost = min(math.log(distance) / math.log(_LOST), 1.0)
-        known = total_factor_90(mode)
         floor = known * max(SCALED / known, 1.0) ** lost
         if memory:
             floor = max(floor, DATASHEET)
-    own = device.figures.get("own_factor_90")
     size = (_size_warning(device),) if distance > _BEYOND else ()
     return interval(mode, own_90=own.value if own else None, at_least=floor), memory + size
 
@@ -73,9 +76,9 @@ def _size_warning(device: DeviceSpec) -> str:
 
 def _memory_warnings(device: DeviceSpec, layers: Sequence[LayerWork]) -> tuple[str, ...]:
     work = [(layer, padded_work(device, layer)) for layer in layers]
-    largest = max((activations / layer.calls for layer, (_, _, activations) in work), default=0.0)
+    largest = max((seen.activation_bytes / layer.calls for layer, seen in work), default=0.0)
     needs = {
-        "flash": ("weights take", sum(weights for _, (_, weights, _) in work)),
+        "flash": ("weights take", sum(seen.weight_bytes for _, seen in work)),
         "sram": ("activations of one layer take", largest),
     }
     found = []

@@ -19,6 +19,7 @@ from joulecut.hw_models.fitness import network_interval
 from joulecut.hw_models.intervals import DATASHEET, Interval, interval
 from joulecut.hw_models.profile import EnergyProfile, LayerEnergy
 from joulecut.hw_models.spec import EVIDENCE, DeviceSpec
+from joulecut.hw_models.timing import at_latency
 from joulecut.workload.layer import LayerWork, Workload
 
 __all__ = ["OVERHEAD_PATH", "estimate", "rebatched", "total_estimate"]
@@ -71,8 +72,9 @@ def estimate(
         workload: what the network does.
         device: a device or its name.
         batch: samples in one inference; MACs and activations go with it, weights are read once.
-        latency_s: measured seconds of one inference. Where the device's active power is known the energy
-            becomes that power times this time (mode ``latency-measured``); elsewhere it gives the time only.
+        latency_s: measured seconds of one inference. Where the device's active power is known, that power
+            times this time is joined with the modelled energy (mode ``latency-measured``, see
+            ``timing.at_latency``); elsewhere it gives the time only.
 
     Returns:
         ``total`` = the layers' energies + ``idle``; ``unattributed`` is exactly 0. The constant of one
@@ -93,7 +95,8 @@ def estimate(
     mode = spec.mode
     if latency_s is not None and spec.coefficients.active_w:
         mode = "latency-measured"
-        costs = _at_latency(spec, costs, latency_s)
+        modelled, _ = network_interval(spec, layers, batch=batch)
+        costs = at_latency(spec, costs, latency_s, modelled)
     width, warnings = network_interval(spec, layers, batch=batch, mode=mode)
     idle_j = math.fsum(cost.static_j for cost in costs)
     model = _Model(spec, mode, width, _spread_share([*(cost.dynamic_j for cost in costs), idle_j]))
@@ -163,17 +166,6 @@ def _check(workload: Workload, batch: int, latency_s: float | None) -> None:
         raise UsageError(f"a batch of {batch} is below 1.")
     if latency_s is not None and not (math.isfinite(latency_s) and latency_s > 0):
         raise UsageError(f"a latency of {latency_s} s is not a positive time.")
-
-
-def _at_latency(device: DeviceSpec, costs: Sequence[LayerCost], latency_s: float) -> list[LayerCost]:
-    modelled_s = math.fsum(cost.duration_s for cost in costs)
-    if not modelled_s:
-        raise UsageError(f"no layer of this network takes time on {device.name}, so no latency fits it.")
-    scale = latency_s / modelled_s
-    return [
-        LayerCost(cost.dynamic_j * scale, cost.static_j * scale, cost.duration_s * scale, cost.bound_by)
-        for cost in costs
-    ]
 
 
 def _spread_share(joules: Sequence[float]) -> float:

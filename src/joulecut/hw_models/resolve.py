@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Literal
 
-from joulecut.hw_models.figures import FIGURES
+from joulecut.hw_models.calibration import Calibration
+from joulecut.hw_models.figures import FIGURES, INSTEAD, TERMS
 from joulecut.hw_models.intervals import interval
 from joulecut.hw_models.profile import Boundary
-from joulecut.hw_models.spec import Axis, Category, Coefficients, DeviceSpec, Figure, MemoryLevel, OpClass
+from joulecut.hw_models.spec import Axis, Category, Coefficients, DeviceSpec, Figure, MemoryLevel
 
-__all__ = ["CYCLES_BY_CLASS", "resolve", "si"]
-
-CYCLES_BY_CLASS: Final[dict[OpClass, str]] = {
-    "conv": "cycles_per_mac_conv",
-    "pointwise": "cycles_per_mac_separable",
-    "depthwise": "cycles_per_mac_separable",
-    "linear": "cycles_per_mac_fc",
-}
-"""Cycles per MAC are averages over whole networks: MLPerf Tiny ResNet-8 (conv), MobileNetV1-0.25
-(separable: its pointwise and depthwise layers together) and the autoencoder of linear layers (fc)."""
+__all__ = ["resolve", "respecified", "si"]
 
 
 def si(figures: Mapping[str, Figure], key: str, default: float = 0.0) -> float:
@@ -42,9 +34,9 @@ def resolve(
     runtime_version: str,
     prior_only: bool,
     note: str,
+    calibration: Calibration | None = None,
 ) -> DeviceSpec:
     """Build the record of a device from checked figures."""
-    own = figures.get("own_factor_90")
     return DeviceSpec(
         chip=chip,
         runtime=runtime,
@@ -53,7 +45,9 @@ def resolve(
         category=category,
         boundary=boundary,
         mode=mode,
-        interval=interval(mode, own_90=own.value if own else None),
+        interval=interval(
+            mode, own_90=si(figures, "own_factor_90") or None, at_least=si(figures, "factor_90", 1.0)
+        ),
         coefficients=_by_cycles(figures) if "pj_per_cycle" in figures else _by_terms(figures),
         figures=figures,
         memories=_memories(figures),
@@ -64,38 +58,70 @@ def resolve(
         clock_hz=si(figures, "clock_mhz") or None,
         voltage_v=si(figures, "voltage_v") or None,
         note=note,
+        calibration=calibration,
+    )
+
+
+def respecified(
+    device: DeviceSpec,
+    figures: Mapping[str, Figure],
+    *,
+    mode: str,
+    chip: str = "",
+    prior_only: bool = False,
+    note: str = "",
+    calibration: Calibration | None = None,
+) -> DeviceSpec:
+    """A device like another with other figures, and the mode that they are worth."""
+    return resolve(
+        chip=chip or device.chip,
+        runtime=device.runtime,
+        dtype=device.dtype,
+        core=device.core,
+        category=device.category,
+        boundary=device.boundary,
+        mode=mode,
+        figures=figures,
+        pads=device.pads,
+        runtime_version=device.runtime_version,
+        prior_only=prior_only,
+        note=note,
+        calibration=calibration,
     )
 
 
 def _by_cycles(figures: Mapping[str, Figure]) -> Coefficients:
     """A core whose power hardly depends on what it runs: joules = joules per cycle x cycles."""
     j_per_cycle = si(figures, "pj_per_cycle")
-    return Coefficients(
-        j_per_mac={op: j_per_cycle * si(figures, key) for op, key in CYCLES_BY_CLASS.items()},
-        mac_bound="cycles",
-        active_w=j_per_cycle * si(figures, "clock_mhz"),
-        idle_w=si(figures, "idle_w"),
-    )
+    prices = {term: j_per_cycle * si(figures, keys[1]) for term, keys in TERMS.items() if keys[1] in figures}
+    return _coefficients(figures, prices, "cycles", active_w=j_per_cycle * si(figures, "clock_mhz"))
 
 
 def _by_terms(figures: Mapping[str, Figure]) -> Coefficients:
-    """MACs, bytes and constants; a device without a depthwise figure prices depthwise MACs as dense ones."""
-    dense = si(figures, "pj_per_mac_dense")
+    """MACs, bytes and constants, each with its own price."""
+    prices = {term: si(figures, keys[0]) for term, keys in TERMS.items() if keys[0] in figures}
+    return _coefficients(figures, prices, "compute", active_w=si(figures, "active_w"))
+
+
+def _coefficients(
+    figures: Mapping[str, Figure], prices: Mapping[str, float], mac_bound: str, *, active_w: float
+) -> Coefficients:
+    price = {term: prices.get(term, prices.get(INSTEAD.get(term, ""), 0.0)) for term in TERMS}
     return Coefficients(
-        j_per_mac={
-            "conv": dense,
-            "pointwise": dense,
-            "linear": dense,
-            "depthwise": si(figures, "pj_per_mac_depthwise", dense),
-        },
-        mac_bound="compute",
-        j_per_weight_byte=si(figures, "pj_per_weight_byte"),
-        j_per_activation_byte=si(figures, "pj_per_activation_byte"),
-        j_per_layer=si(figures, "uj_per_layer"),
-        j_per_inference=si(figures, "uj_per_inference"),
-        active_w=si(figures, "active_w"),
+        j_per_mac_dense=price["dense MACs"],
+        j_per_mac_depthwise=price["depthwise MACs"],
+        mac_bound=mac_bound,
+        j_per_weight_byte=price["weight bytes"],
+        j_per_activation_byte=price["activation bytes"],
+        j_per_elementwise_byte=price["elementwise bytes"],
+        j_per_layer=price["layer calls"],
+        j_per_inference=price["inferences"],
+        j_per_offchip_byte=si(figures, "pj_per_offchip_byte"),
+        onchip_bytes=si(figures, "onchip_kib"),
+        active_w=active_w,
         idle_w=si(figures, "idle_w"),
         s_per_mac=si(figures, "ps_per_mac"),
+        s_per_layer=si(figures, "us_per_layer"),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from joulecut.hw_models.calibration import Calibration
 from joulecut.hw_models.intervals import Interval
 from joulecut.hw_models.profile import Boundary
 
@@ -24,7 +25,6 @@ __all__ = [
     "Evidence",
     "Figure",
     "MemoryLevel",
-    "OpClass",
     "Source",
 ]
 
@@ -35,13 +35,13 @@ EVIDENCE: Final[dict[str, str]] = {
     "remembered": "remembered, not confirmed",
     "assumed": "a definition, or carried over from another device",
 }
-Category = Literal["microcontroller", "linux-board", "accelerator", "server-cpu", "host", "reference"]
+Category = Literal[
+    "microcontroller", "linux-board", "phone", "accelerator", "server-cpu", "host", "reference"
+]
 CATEGORIES: Final[tuple[Category, ...]] = (
-    "microcontroller", "linux-board", "accelerator", "server-cpu", "host", "reference",
+    "microcontroller", "linux-board", "phone", "accelerator", "server-cpu", "host", "reference",
 )  # fmt: skip
 Axis = Literal["in", "out"]
-OpClass = Literal["conv", "pointwise", "linear", "depthwise"]
-"""Layers that multiply: convolution with a kernel above 1, with kernel 1, matrix product, depthwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +86,32 @@ class MemoryLevel:
 class Coefficients:
     """What follows from the figures, in SI units.
 
-    Energy of a layer = ``j_per_mac[class]`` x MACs + ``j_per_weight_byte`` x weight bytes x calls
-    + ``j_per_activation_byte`` x activation bytes + ``j_per_layer`` x calls; ``j_per_inference`` once.
-    Time = energy / ``active_w`` where an active power is known, else ``s_per_mac`` x MACs.
-    The static part is ``idle_w`` x time and lies inside the energy above.
+    Energy of a layer = ``j_per_mac_dense`` or ``j_per_mac_depthwise`` x MACs
+    + ``j_per_weight_byte`` x weight bytes x calls + ``j_per_activation_byte`` x bytes read and written (of
+    a layer without MACs ``j_per_elementwise_byte``) + ``j_per_offchip_byte`` x bytes that cross the edge of
+    the chip + ``j_per_layer`` x calls; ``j_per_inference`` once. Time = energy / ``active_w`` where an active
+    power is known, else ``s_per_mac`` x MACs + ``s_per_layer`` x calls. The static part is ``idle_w`` x time
+    and lies inside the energy above.
 
     Attributes:
-        j_per_mac: joules per MAC by class of operation.
         mac_bound: what MACs cost: "cycles" on a core that is modelled by cycles, else "compute".
+        onchip_bytes: memory that layers are tiled to fit; 0 where traffic off the chip has no price.
     """
 
-    j_per_mac: dict[OpClass, float]
+    j_per_mac_dense: float
+    j_per_mac_depthwise: float
     mac_bound: str
     j_per_weight_byte: float = 0.0
     j_per_activation_byte: float = 0.0
+    j_per_elementwise_byte: float = 0.0
     j_per_layer: float = 0.0
     j_per_inference: float = 0.0
+    j_per_offchip_byte: float = 0.0
+    onchip_bytes: float = 0.0
     active_w: float = 0.0
     idle_w: float = 0.0
     s_per_mac: float = 0.0
+    s_per_layer: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,7 @@ class DeviceSpec:
         runtime: what runs the network on it.
         dtype: type of weights and activations, a key of ``workload.layer.DTYPE_BITS``.
         core: the processor.
-        category: microcontroller, linux-board, accelerator, server-cpu, host or reference.
+        category: microcontroller, linux-board, phone, accelerator, server-cpu, host or reference.
         boundary: where its energy is counted.
         mode: datasheet, scaled, calibrated-N or definition.
         interval: what that mode is worth.
@@ -130,6 +137,7 @@ class DeviceSpec:
         clock_hz: clock, where it is known.
         voltage_v: supply, where it is known.
         note: what a user should know, or "".
+        calibration: what the coefficients were fitted to, where `calibrate` fitted them.
     """
 
     chip: str
@@ -150,6 +158,7 @@ class DeviceSpec:
     clock_hz: float | None = None
     voltage_v: float | None = None
     note: str = ""
+    calibration: Calibration | None = None
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from joulecut.errors import DeviceFileError
 from joulecut.hw_models.device_file import parse_devices, read_devices
+from joulecut.hw_models.intervals import DATASHEET
 
 GOOD = """
 schema = 1
@@ -40,9 +41,8 @@ BY_MACS = """pj_per_mac_dense = { value = 600.0, source = "fit", range = [550.0,
 active_w = { value = 5.5, source = "fit" }"""
 BY_CYCLES = """pj_per_cycle = { value = 300, source = "fit" }
 clock_mhz = { value = 100, source = "fit" }
-cycles_per_mac_conv = { value = 1.5, source = "fit" }
-cycles_per_mac_separable = { value = 2, source = "fit" }
-cycles_per_mac_fc = { value = 2.5, source = "fit" }"""
+cycles_per_mac_dense = { value = 1.5, source = "fit" }
+cycles_per_weight_byte = { value = 0.5, source = "fit" }"""
 CYCLES = GOOD.replace(BY_MACS, BY_CYCLES)
 
 
@@ -57,14 +57,14 @@ def test_a_good_file() -> None:
     figure = spec.figures["pj_per_mac_dense"]
     assert (figure.value, figure.unit, figure.low, figure.high) == (600.0, "pJ/MAC", 550.0, 660.0)
     assert (figure.source.id, figure.source.evidence, figure.source.date) == ("fit", "measured", "2026-11")
-    assert spec.coefficients.j_per_mac["depthwise"] == 600e-12
+    assert spec.coefficients.j_per_mac_dense == spec.coefficients.j_per_mac_depthwise == 600e-12
 
 
 def test_cycles_make_joules_and_watts() -> None:
     (spec,) = parse_devices(CYCLES, "good.toml")
-    assert spec.coefficients.j_per_mac["conv"] == pytest.approx(450e-12)
-    assert spec.coefficients.j_per_mac["pointwise"] == pytest.approx(600e-12)
-    assert spec.coefficients.j_per_mac["linear"] == pytest.approx(750e-12)
+    assert spec.coefficients.j_per_mac_dense == pytest.approx(450e-12)
+    assert spec.coefficients.j_per_mac_depthwise == pytest.approx(450e-12)
+    assert spec.coefficients.j_per_weight_byte == pytest.approx(150e-12)
     assert spec.coefficients.active_w == pytest.approx(0.03)
     assert spec.clock_hz == 100e6
 
@@ -167,8 +167,8 @@ def test_an_active_power_of_nothing() -> None:
         parse_devices(text, "x.toml")
 
 
-@pytest.mark.parametrize("key", ["clock_mhz", "cycles_per_mac_fc", "cycles_per_mac_conv", "channel_step"])
-def test_a_core_by_cycles_needs_its_clock_and_all_classes(key: str) -> None:
+@pytest.mark.parametrize("key", ["clock_mhz", "cycles_per_mac_dense", "channel_step"])
+def test_a_core_by_cycles_needs_its_clock_and_macs(key: str) -> None:
     lines = [line for line in CYCLES.splitlines() if not line.startswith(f"{key} =")]
     with pytest.raises(DeviceFileError, match=f"{AT}.{key} is missing"):
         parse_devices("\n".join(lines), "x.toml")
@@ -184,7 +184,7 @@ def test_a_prior_may_hold_remembered_figures() -> None:
     text = GOOD.replace('mode = "calibrated-5"', 'mode = "datasheet"\nprior_only = true')
     (spec,) = parse_devices(text.replace('5.5, source = "fit"', '5.5, source = "memory"'), "x.toml")
     assert spec.prior_only
-    assert spec.interval.total_90 == pytest.approx(3.3)
+    assert spec.interval.total_90 == pytest.approx(DATASHEET)
     assert spec.figures["active_w"].source.evidence == "remembered"
 
 

@@ -1,0 +1,98 @@
+"""Bytes that cross the edge of the chip: a closed form of the best tiling of one layer.
+
+Let W, I and O be the bytes of a layer's weights, of what it reads and of what it writes, and S the memory on
+the chip. A layer that fits is read and written once. One that does not is tiled, whichever is cheapest of
+
+- weights outer: groups of output channels, each with a band of the input's rows; the input is read n times;
+- inputs outer: bands of rows, each with the weights streamed past; the weights are read n times, the rows
+  that neighbouring bands share (the halo) twice;
+- spilled: partial sums leave the chip and come back, W + I + 3 O, which always works.
+
+Every formula is non-decreasing in W, I and O and non-increasing in S, and so is the least of them. The loop
+orders are those of Chen et al., "Eyeriss", JSSC 52(1), 2017, doi 10.1109/JSSC.2016.2616357; nothing is kept
+on the chip between layers.
+"""
+
+from __future__ import annotations
+
+import math
+
+from joulecut.workload.layer import LayerWork
+
+__all__ = ["offchip_bytes", "tiled_bytes"]
+
+
+def offchip_bytes(
+    layer: LayerWork, weight_bytes: float, in_bytes: float, out_bytes: float, onchip_bytes: float
+) -> float:
+    """Bytes that a layer moves over the edge of the chip in all its calls.
+
+    Args:
+        layer: gives the shapes and the number of calls.
+        weight_bytes: its weights as the device holds them, of one call.
+        in_bytes: what it reads, all calls together.
+        out_bytes: what it writes, all calls together.
+        onchip_bytes: memory on the chip.
+    """
+    calls = layer.calls
+    kernel = layer.weight_shape[2] if len(layer.weight_shape) > 2 else 1
+    once = tiled_bytes(
+        weight_bytes,
+        in_bytes / calls,
+        out_bytes / calls,
+        onchip_bytes,
+        rows=(_rows(layer.in_shape), _rows(layer.out_shape)),
+        kernel_rows=kernel,
+        channels=max(layer.out_channels, 1),
+    )
+    return once * calls
+
+
+def _rows(shape: tuple[int, ...]) -> int:
+    """Rows of an activation (N, C, H, ...), of all samples; tokens of one that is (N, ..., features)."""
+    if len(shape) < 3:
+        return max(shape[0], 1) if shape else 1
+    return max(shape[0] * (shape[2] if len(shape) > 3 else shape[1]), 1)
+
+
+def tiled_bytes(
+    weights: float,
+    reads: float,
+    writes: float,
+    onchip: float,
+    *,
+    rows: tuple[int, int],
+    kernel_rows: int = 1,
+    channels: int = 1,
+) -> float:
+    """Bytes of one layer over the edge of the chip.
+
+    Args:
+        weights: bytes of weights.
+        reads: bytes of the input.
+        writes: bytes of the output.
+        onchip: bytes of memory on the chip.
+        rows: rows of the input and of the output.
+        kernel_rows: rows of the kernel.
+        channels: channels written, into which weights can be split.
+
+    >>> tiled_bytes(100, 50, 50, 200, rows=(10, 10))
+    200.0
+    >>> tiled_bytes(100, 50, 50, 60, rows=(10, 10), channels=10)  # weights in 2 halves, the input twice
+    250.0
+    """
+    once = weights + reads + writes
+    if once <= onchip:
+        return float(once)
+    rows_in, rows_out = rows
+    window = kernel_rows * reads / rows_in
+    found = [once + 2 * writes]
+    room = onchip - window - writes / rows_out
+    if room > 0 and (n := math.ceil(weights / room)) <= channels:
+        found.append(weights + n * reads + writes)
+    stride = max(rows_in / rows_out, 1.0)
+    halo = max(kernel_rows - stride, 0.0) * reads / rows_in
+    room = onchip - weights / channels - halo
+    if room > 0 and (n := math.ceil((reads + writes) / room)) <= rows_out:
+        found.append(n * weights + reads + (n - 1) * halo + writes)
+    return float(min(found))
