@@ -2,8 +2,8 @@
 
 A gauge shows a value for a period of its own, and each value tells of the power before it: of the very moment
 at which it was taken, or of a part or all of the period up to then. So what is shown lags behind what was
-drawn by half a period (a moment) to a whole one (the mean of a period); the joules are taken in the middle
-between the two, and where the power jumps, the interval holds both.
+drawn by half a period (a moment) to a whole one (the mean of a period). No value that tells of the time before
+a window too is used for its joules.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from joulecut.profiler.wraps import Series
 __all__ = ["gauge_period", "integrated_energy"]
 
 _LEAST_AVERAGES: Final = 5
-"""A gauge that shows a running mean lags behind by up to its length, at both ends of a window; NVML's power
-field averages 1 s on newer GPUs (NVML API reference, nvmlDeviceGetPowerUsage)."""
+"""A gauge that shows a running mean (NVML's power field: of 1 s on newer GPUs) says little about the ends of a
+window, and less than this many of its lengths are hardly more than ends."""
 _LEAST_PERIODS: Final = 2
 _LONGEST_PERIOD_S: Final = 0.25
 """Longer than the period of any gauge that is known (0.1 s); steady power may look like a longer one."""
@@ -39,29 +39,22 @@ def integrated_energy(series: Series, span: Span) -> Reckoned:
     shown after the last reading, and its last digit. A window shorter than two periods gets no figure, or
     the bounds of the peak power where that is known.
     """
-    times, values = series.times_s, series.values
+    times = series.times_s
     before = bisect_right(times, span.begin_s) - 1
     after = bisect_left(times, span.end_s)
     if before < 0 or after >= len(times):
         failed = series.breaks[0].reason if series.breaks else ""
         where = "before the begin" if before < 0 else "after the end"
         return refused(failed or f"there is no reading of power {where}")
-    quantum = series.domain.quantum
     counts = series.counts[before], series.counts[after]
     broken = series.broken(times[before], times[after])
     if broken:
         return refused(broken, *counts)
-    period_s = gauge_period(series)
+    average_s = series.domain.average_s
+    period_s = gauge_period(series) + average_s
     if span.duration_s < _LEAST_PERIODS * period_s or after - before < 2:
         return _too_short(series, span, counts)
-    lag_s = _LAG * period_s
-    energy_j = _shown_energy(times, values, span.begin_s + lag_s, span.end_s + lag_s)
-    jumps_w = _jumps(times, values, span.begin_s, span.end_s + period_s)
-    unseen_s = max(0.0, span.end_s + lag_s - times[-1])
-    half_j = math.hypot(
-        UNIFORM_90 * period_s / 2 * jumps_w, unseen_s * values[-1], UNIFORM_90 * quantum / 2 * span.duration_s
-    )
-    average_s = series.domain.average_s
+    energy_j, half_j = _between_bounds(series, span, period_s)
     short = span.duration_s < _LEAST_AVERAGES * average_s
     return Reckoned(
         energy_j=energy_j,
@@ -77,6 +70,30 @@ def integrated_energy(series: Series, span: Span) -> Reckoned:
         begin_count=counts[0],
         end_count=counts[1],
     )
+
+
+def _between_bounds(series: Series, span: Span, period_s: float) -> tuple[float, float]:
+    """Joules and the half width of their 90 % interval.
+
+    What was shown from two periods after the begin up to the end is of the window alone; its first and last
+    value stand for the edges, which were shown together with what was before and after. The interval also
+    holds what comes out if everything is taken as it was shown, late by the lag.
+    """
+    times, values = series.times_s, series.values
+    inside_s = span.begin_s + 2 * period_s
+    first_w, last_w = _shown(times, values, inside_s), _shown(times, values, span.end_s)
+    inside_j = _shown_energy(times, values, inside_s, span.end_s)
+    energy_j = inside_j + period_s * ((0.5 + _LAG) * first_w + (1.5 - _LAG) * last_w)
+    lag_s = _LAG * period_s
+    late_j = _shown_energy(times, values, span.begin_s + lag_s, span.end_s + lag_s)
+    unseen_s = max(0.0, span.end_s + lag_s - times[-1])
+    half_j = math.hypot(
+        UNIFORM_90 * period_s / 2 * _jumps(times, values, inside_s, span.end_s),
+        energy_j - late_j,
+        unseen_s * values[-1],
+        UNIFORM_90 * series.domain.quantum / 2 * span.duration_s,
+    )
+    return energy_j, half_j
 
 
 def gauge_period(series: Series) -> float:

@@ -52,6 +52,9 @@ class Stub:
     def __init__(self, library: Path, folder: Path, environment: pytest.MonkeyPatch) -> None:
         self.library, self._folder, self._environment = library, folder, environment
         self.clock = StubClock(library)
+        self._joules = ctypes.CDLL(str(library)).nvmlStubJoules
+        self._joules.argtypes = (ctypes.c_uint, ctypes.c_double, ctypes.c_double)
+        self._joules.restype = ctypes.c_double
         self._opened: list[NvmlSensor] = []
 
     def play(self, schedule: str) -> None:
@@ -64,6 +67,10 @@ class Stub:
         sensor = open_nvml(self.clock, library=self.library, visible=visible)
         self._opened.append(sensor)
         return sensor
+
+    def joules(self, begin_s: float, end_s: float) -> float:
+        """What the first GPU truly spent between two times of its schedule."""
+        return float(self._joules(0, begin_s, end_s))
 
     def close(self) -> None:
         for sensor in self._opened:
