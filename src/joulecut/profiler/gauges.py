@@ -2,8 +2,8 @@
 
 A gauge shows a value for a period of its own, and each value tells of the power before it: of the very moment
 at which it was taken, or of a part or all of the period up to then. So what is shown lags behind what was
-drawn by half a period (a moment) to a whole one (the mean of a period). No value that tells of the time before
-a window too is used for its joules.
+drawn by half a period (a moment) to a whole one (the mean of a period). No value that tells of the time
+before a window too is used for its joules.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from joulecut.profiler.wraps import Series
 __all__ = ["gauge_period", "integrated_energy"]
 
 _LEAST_AVERAGES: Final = 5
-"""A gauge that shows a running mean (NVML's power field: of 1 s on newer GPUs) says little about the ends of a
-window, and less than this many of its lengths are hardly more than ends."""
+"""A gauge that shows a running mean (NVML's power field: of 1 s on newer GPUs) says little about the ends of
+a window, and less than this many of its lengths are hardly more than ends."""
 _LEAST_PERIODS: Final = 2
 _LONGEST_PERIOD_S: Final = 0.25
 """Longer than the period of any gauge that is known (0.1 s); steady power may look like a longer one."""

@@ -88,7 +88,7 @@ def test_an_average_needs_five_of_its_lengths() -> None:
 def test_an_average_of_a_second_does_not_colour_a_window_after_idle() -> None:
     """60 W, and 260 W from 2 to 8 s: the average rises by 20 W in each tenth of a second, and falls so."""
     rising = [60.0 + 20.0 * k for k in range(1, 11)]
-    averages = [60.0] * 20 + rising + [260.0] * 50 + rising[-2::-1] + [60.0] * 20
+    averages = [60.0] * 21 + rising + [260.0] * 50 + rising[-2::-1] + [60.0] * 20
     averaged = shown(averages, replace(GAUGE, average_s=1.0), stamped=True)
     energy = integrated_energy(averaged, Span(2.0, 8.0))
     assert energy.quality == "good"
