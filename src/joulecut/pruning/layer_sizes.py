@@ -11,16 +11,23 @@ from torch import fx, nn
 
 from joulecut.workload.trace import argument, operation
 
-__all__ = ["layer_sizes"]
+__all__ = ["keeps_sizes", "layer_sizes"]
 
 Sizes = Iterator[tuple[str, Any]]
 """Attributes of a layer with the values that they must have."""
+
+_Of = Callable[[Any, fx.Node, tuple[int, ...]], Sizes]
 
 _GROUPS_AT: Final = 6
 """Position of ``groups`` among the arguments of every convolution, transposed or not."""
 
 
-def layer_sizes(layer: nn.Module, node: fx.Node, shape: tuple[int, ...]) -> dict[str, Any] | None:
+def keeps_sizes(layer: nn.Module, node: fx.Node) -> bool:
+    """Whether an operation's sizes are attributes of a layer of torch, which ``layer_sizes`` knows."""
+    return _reader(layer, node) is not None
+
+
+def layer_sizes(layer: nn.Module, node: fx.Node, shape: tuple[int, ...]) -> dict[str, Any]:
     """The sizes that a layer whose parameters have been cut must keep.
 
     Args:
@@ -29,7 +36,7 @@ def layer_sizes(layer: nn.Module, node: fx.Node, shape: tuple[int, ...]) -> dict
         shape: of the operation's value in the cut graph.
 
     Returns:
-        The sizes by attribute; None where it is no operation by which a layer of torch keeps sizes.
+        The sizes by attribute; none where ``keeps_sizes`` says no.
 
     >>> from joulecut.workload.trace import trace
     >>> layer = nn.Linear(8, 2)
@@ -38,9 +45,14 @@ def layer_sizes(layer: nn.Module, node: fx.Node, shape: tuple[int, ...]) -> dict
     >>> layer_sizes(layer, node, (1, 2))
     {'in_features': 3, 'out_features': 2}
     """
+    reader = _reader(layer, node)
+    return {} if reader is None else dict(reader(layer, node, shape))
+
+
+def _reader(layer: nn.Module, node: fx.Node) -> _Of | None:
     for kind, (shown_by, sizes) in _LAYERS.items():
         if isinstance(layer, kind) and shown_by.fullmatch(operation(node)):
-            return dict(sizes(layer, node, shape))
+            return sizes
     return None
 
 
@@ -86,7 +98,6 @@ def _unflattened(layer: Any, _node: fx.Node, shape: tuple[int, ...]) -> Sizes:
     yield "unflattened_size", shape[layer.dim : layer.dim + count]
 
 
-_Of = Callable[[Any, fx.Node, tuple[int, ...]], Sizes]
 _LAYERS: Final[dict[type[nn.Module], tuple[re.Pattern[str], _Of]]] = {
     nn.Linear: (re.compile("linear"), _linear),
     torch.nn.modules.conv._ConvNd: (re.compile("conv.*"), _convolution),

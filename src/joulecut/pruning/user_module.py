@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from joulecut.errors import ModelError, UsageError
 from joulecut.pruning.coupling import Coupling
-from joulecut.pruning.layer_sizes import layer_sizes
+from joulecut.pruning.layer_sizes import keeps_sizes, layer_sizes
 from joulecut.workload.callables import AuthorsCode
 from joulecut.workload.trace import evaluating, module_path, operation, raised_at, source_line
 
@@ -66,7 +66,7 @@ def cut_in_place(
     for node in cut.graph.nodes:
         if node.name in shapes.of:
             layer = _owner(model, node)
-            for name, value in (layer_sizes(layer, node, shapes.of[node.name]) or {}).items():
+            for name, value in layer_sizes(layer, node, shapes.of[node.name]).items():
                 changes.set(layer, name, value)
     reason = _difference(model, [(inputs, expected), *_on_noise(cut, inputs)])
     if reason is not None:
@@ -194,7 +194,7 @@ def _refusal(model: nn.Module, graph: fx.GraphModule, cut: fx.GraphModule, reaso
         for node in graph.graph.nodes
         if node.name in after
         and _sizes(node) != _sizes(after[node.name])
-        and layer_sizes(_owner(model, node), node, tuple(node.meta["val"].shape)) is None
+        and not keeps_sizes(_owner(model, node), node)
     ]
     blamed = next((node for node in changed if source_line(node) == line), None)
     blamed = blamed or next(iter(changed if not line else ()), None)

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
-_TORCH_FOLDER = str(Path(torch.__file__).parent)
+_TORCH_FOLDER = f"{Path(torch.__file__).parent}/"
 
 
 @dataclass(frozen=True, slots=True)

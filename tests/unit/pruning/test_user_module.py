@@ -147,6 +147,15 @@ def test_a_result_that_silently_differs_is_refused() -> None:
     assert_untouched(model, before)
 
 
+def test_a_split_in_unequal_parts_is_refused_with_the_line() -> None:
+    """A chunk in halves cannot cut 5 and 8 channels where one half loses three."""
+    model, coupling, x = coupled(EXACT["halves"].build, *EXACT["halves"].shape)
+    before = state(model)
+    with pytest.raises(ModelError, match=r"split(_with_sizes)? at pruning_networks.py:\d+ holds a size"):
+        cut_in_place(model, coupling, {"a": range(5)}, x)
+    assert_untouched(model, before)
+
+
 def test_tied_weights_stay_tied() -> None:
     class Tied(nn.Module):
         def __init__(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from joulecut.errors import TraceError
-from joulecut.workload.trace import rebatched, trace
+from joulecut.workload.trace import rebatched, source_line, trace
 
 
 def shapes(batch: int) -> nn.Module:
@@ -121,3 +122,13 @@ def test_parameters_are_shared() -> None:
     model = nn.Sequential(nn.Linear(4, 2))
     traced = trace(model, torch.zeros(1, 4))
     assert dict(traced.module.named_parameters())["0.weight"] is model[0].weight
+
+
+def test_lines_of_packages_named_like_torch_are_the_authors() -> None:
+    torch_folder = Path(torch.__file__).parent
+    node = torch.fx.Graph().placeholder("x")
+    node.meta["stack_trace"] = "\n".join(
+        f'File "{folder}/models/resnet.py", line {line}, in forward'
+        for folder, line in ((f"{torch_folder}vision", 7), (torch_folder, 9))
+    )
+    assert source_line(node) == "resnet.py:7"
