@@ -119,7 +119,7 @@ def padded_work(
 
 
 def size_ratio(layer: LayerWork, dtype: str) -> float:
-    """Bytes on a device of number type ``dtype`` of a byte of the layer's; indices and masks keep their size."""
+    """Bytes on a device of type ``dtype`` of one byte of a layer's; indices and masks keep their size."""
     if layer.dtype in _KEEP_SIZE:
         return 1.0
     if layer.dtype not in DTYPE_BITS:

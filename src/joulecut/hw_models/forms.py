@@ -91,8 +91,13 @@ class EnergyForm(NamedTuple):
         energy_j = self.fixed_j + (self.pair_j * n_in + self.out_j) * n_out + self.read_j * reads
         return energy_j + self._offchip_j(n_in, n_out, reads) if self.offchip_j else energy_j
 
-    def _offchip_j(self, n_in: float, n_out: float, reads: float) -> float:
-        size, (weights, writes) = self.size, (each.at(n_in, n_out) for each in (self.weights, self.writes))
+    def offchip_energy_j(self, n_in: int, n_out: int) -> float:
+        """Joules of what crosses the edge of the chip, with these padded counts."""
+        return self._offchip_j(n_in, n_out, self.fixed_read + self.channel_read * n_in)
+
+    def _offchip_j(self, n_in: int, n_out: int, reads: float) -> float:
+        size = self.size
+        weights, writes = self.weights.at(n_in, n_out), self.writes.at(n_in, n_out)
         crossing = offchip_bytes(self.layer, weights * size, reads * size, writes * size, self.onchip_bytes)
         return self.offchip_j * crossing
 

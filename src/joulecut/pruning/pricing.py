@@ -8,62 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 import torch
 from torch import fx
 
 from joulecut.estimate import Estimate
-from joulecut.hw_models.energy import layer_cost, overhead_cost
+from joulecut.hw_models.energy import overhead_cost
 from joulecut.hw_models.fitness import network_interval
+from joulecut.hw_models.forms import energy_form
 from joulecut.hw_models.modelling import total_estimate
 from joulecut.hw_models.spec import DeviceSpec
+from joulecut.hw_models.widths import ChannelCount, PricedLayer, Widths
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.coupling.groups import Group
 from joulecut.pruning.coupling.propagate import shape_of, tensor_nodes
 from joulecut.workload.layer import LayerWork
 
 __all__ = ["ChannelCount", "PricedLayer", "Pricer", "pricer"]
-
-Widths = Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelCount:
-    """Channels of a layer as a function of the widths: ``fixed`` + sum of multiplicity x width."""
-
-    fixed: int
-    terms: tuple[tuple[str, int], ...]
-
-    def at(self, widths: Widths) -> int:
-        """The count at these widths."""
-        return self.fixed + sum(multiplicity * widths[group] for group, multiplicity in self.terms)
-
-
-@dataclass(frozen=True, slots=True)
-class PricedLayer:
-    """A layer with its channel counts.
-
-    Attributes:
-        node: name of its node.
-        work: its work at full width.
-        reads: channels read.
-        writes: channels written.
-        operands: where it reads several activations, bytes per channel and channels of each.
-    """
-
-    node: str
-    work: LayerWork
-    reads: ChannelCount
-    writes: ChannelCount
-    operands: tuple[tuple[int, ChannelCount], ...] = ()
-
-    def at(self, widths: Widths) -> LayerWork:
-        """Its work at these widths."""
-        work = self.work.resized(self.reads.at(widths), self.writes.at(widths))
-        if not self.operands:
-            return work
-        return replace(work, in_bytes=sum(size * count.at(widths) for size, count in self.operands))
 
 
 class Pricer:
@@ -79,8 +40,8 @@ class Pricer:
         self.device = device
         self.layers = layers
         self.sizes = dict(sizes)
-        overhead = overhead_cost(device)
-        self._overhead_j = overhead.dynamic_j + overhead.static_j
+        self._overhead_j = overhead_cost(device).total_j
+        self._forms = {layer.node: energy_form(device, layer.work) for layer in layers}
         self._touched: dict[str, list[PricedLayer]] = {name: [] for name in sizes}
         for layer in layers:
             counts = (layer.reads, layer.writes, *(count for _, count in layer.operands))
@@ -89,11 +50,8 @@ class Pricer:
 
     def layer_j(self, layer: PricedLayer, widths: Widths) -> float:
         """Joules of one layer, its static share included."""
-        if layer.operands:
-            cost = layer_cost(self.device, layer.at(widths))
-        else:
-            cost = layer_cost(self.device, layer.work, layer.reads.at(widths), layer.writes.at(widths))
-        return cost.dynamic_j + cost.static_j
+        reads, writes = layer.reads.at(widths), layer.writes.at(widths)
+        return self._forms[layer.node].at(reads, writes, layer.read_bytes(widths))
 
     def total_j(self, widths: Widths) -> float:
         """Joules of one inference."""
