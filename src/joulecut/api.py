@@ -34,6 +34,7 @@ __all__ = [
     "PruneResult",
     "apply",
     "benchmark",
+    "calibrate",
     "compare",
     "demo",
     "device",
@@ -260,6 +261,26 @@ def explain(subject: EnergyProfile | str | Path, layer: str | None = None) -> Ex
     return explain_profile(_profile(subject), layer or "")
 
 
+def calibrate(
+    device: DeviceSpec | str, rows: Sequence[Any], *, power_w: float | None = None, chip: str | None = None
+) -> DeviceSpec:
+    """Fit a device to 1 to 16 measured networks (see ``joulecut.jobs.calibrating.calibrate``).
+
+    Args:
+        device: the prior: a device of the same kind, or its name.
+        rows: (workload, joules, seconds) each, or files: tables of rows and measured profiles.
+        power_w: mean power while a network runs, where seconds are all that was measured.
+        chip: name of the board, the prior's by default.
+
+    Raises:
+        UsageError: rows that cannot be read or fitted to.
+    """
+    from joulecut.jobs import calibrating
+    from joulecut.jobs.profiling import resolve_device
+
+    return calibrating.calibrate(resolve_device(device), rows, power_w=power_w, chip=chip)
+
+
 def device(name: str) -> DeviceSpec:
     """A device by name, by file, or ``"auto"``.
 
@@ -383,14 +404,20 @@ def measure(
 
 
 def save(record: object, path: str | Path) -> None:
-    """Save a record as JSON, or a ``PruneResult`` as a folder; whole or not at all.
+    """Save a record as JSON, a device as TOML, or a ``PruneResult`` as a folder; whole or not at all.
 
     Raises:
         OutputError: the path cannot be written.
     """
+    from joulecut.hw_models.spec import DeviceSpec
+
     saver = getattr(record, "save", None)
     if callable(saver):
         saver(path)
+    elif isinstance(record, DeviceSpec):
+        from joulecut.hw_models.writing import to_toml
+
+        write_text(Path(path), to_toml([record]))
     else:
         write_text(Path(path), to_json(record))
 

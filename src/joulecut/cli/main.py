@@ -29,6 +29,7 @@ COMMANDS: Final = (
     "report",
     "devices",
     "explain",
+    "calibrate",
     "measure",
     "replay",
     "doctor",

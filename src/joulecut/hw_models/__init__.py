@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from joulecut.hw_models.calibrating import calibrate
     from joulecut.hw_models.catalogue import describe, device, names
+    from joulecut.hw_models.comparing import total_of
     from joulecut.hw_models.energy import LayerCost, layer_cost, overhead_cost
     from joulecut.hw_models.explaining import Explanation, explain
     from joulecut.hw_models.modelling import estimate, total_estimate
+    from joulecut.hw_models.operating_point import at_operating_point
     from joulecut.hw_models.spec import DeviceSpec, Figure, Source
+    from joulecut.hw_models.writing import to_toml
 
 __all__ = [
     "DeviceSpec",
@@ -26,6 +29,7 @@ __all__ = [
     "Figure",
     "LayerCost",
     "Source",
+    "at_operating_point",
     "calibrate",
     "describe",
     "device",
@@ -34,7 +38,9 @@ __all__ = [
     "layer_cost",
     "names",
     "overhead_cost",
+    "to_toml",
     "total_estimate",
+    "total_of",
 ]
 
 _MODULES: Final[dict[str, str]] = {
@@ -43,6 +49,7 @@ _MODULES: Final[dict[str, str]] = {
     "Figure": "spec",
     "LayerCost": "energy",
     "Source": "spec",
+    "at_operating_point": "operating_point",
     "calibrate": "calibrating",
     "describe": "catalogue",
     "device": "catalogue",
@@ -51,7 +58,9 @@ _MODULES: Final[dict[str, str]] = {
     "layer_cost": "energy",
     "names": "catalogue",
     "overhead_cost": "energy",
+    "to_toml": "writing",
     "total_estimate": "modelling",
+    "total_of": "comparing",
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from joulecut.errors import UnknownDevice, UsageError
+from joulecut.hw_models.calibration import Calibration
 from joulecut.hw_models.device_file import read_devices
 from joulecut.hw_models.host import host_device
 from joulecut.hw_models.spec import DeviceSpec, Figure, Source
@@ -41,6 +42,7 @@ class DeviceDescription:
         note: what a user should know, or "".
         figures: every number with its unit and source.
         sources: the sources, each once.
+        calibration: what the figures were fitted to, where `calibrate` fitted them.
     """
 
     name: str
@@ -57,6 +59,7 @@ class DeviceDescription:
     note: str
     figures: tuple[Figure, ...]
     sources: tuple[Source, ...]
+    calibration: Calibration | None = None
 
 
 def names() -> tuple[str, ...]:
@@ -140,4 +143,5 @@ def describe(spec: DeviceSpec) -> DeviceDescription:
         note=spec.note,
         figures=tuple(spec.figures.values()),
         sources=spec.sources,
+        calibration=spec.calibration,
     )

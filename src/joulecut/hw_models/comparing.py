@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from joulecut.errors import UsageError
-from joulecut.estimate import Estimate, ratio
+from joulecut.estimate import Estimate, ratio, total
 from joulecut.hw_models.profile import EnergyProfile
 
-__all__ = ["EnergyComparison", "compare"]
+__all__ = ["EnergyComparison", "compare", "total_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +56,22 @@ def compare(a: EnergyProfile, b: EnergyProfile, *, margin: float = 0.02) -> Ener
     else:
         verdict = "more" if low > 1 else "inconclusive"
     return EnergyComparison(a.model, b.model, a.device, found, margin, verdict)
+
+
+def total_of(profiles: Sequence[EnergyProfile]) -> Estimate:
+    """The energy of several networks that run one after another.
+
+    Raises:
+        UsageError: no profile, or joules that were counted at different boundaries: what a rail takes is a
+            part of what the wall gives, and no model of the power supply tells which.
+    """
+    if not profiles:
+        raise UsageError("there is no profile to add up.")
+    for profile in profiles[1:]:
+        if profile.boundary != profiles[0].boundary:
+            raise UsageError(
+                f"joules at {profiles[0].boundary} ({profiles[0].device}) and at {profile.boundary} "
+                f"({profile.device}) cannot be added.",
+                hint="Profile all networks on devices of one boundary.",
+            )
+    return total((profile.total for profile in profiles), unit="J", method="sum of profiles")

@@ -16,7 +16,7 @@ from joulecut.hw_models.spec import DeviceSpec, Figure
 from joulecut.hw_models.terms import Term, energy_terms
 from joulecut.workload.layer import Kind, LayerWork, Workload
 
-__all__ = ["Explanation", "Term", "explain"]
+__all__ = ["Explanation", "Term", "explain", "profiled_work"]
 
 _WHOLE: Final = ""
 _SAME: Final = 1e-9
@@ -127,7 +127,12 @@ def _name(subject: EnergyProfile | Workload) -> str:
 def _rows(subject: EnergyProfile | Workload) -> tuple[LayerWork, ...]:
     if isinstance(subject, Workload):
         return subject.layers
-    return tuple(_work(row) for row in subject.layers if row.path != OVERHEAD_PATH)
+    return profiled_work(subject)
+
+
+def profiled_work(profile: EnergyProfile) -> tuple[LayerWork, ...]:
+    """The work behind the rows of a profile, without the constant of one inference."""
+    return tuple(_work(row) for row in profile.layers if row.path != OVERHEAD_PATH)
 
 
 def _work(row: LayerEnergy) -> LayerWork:

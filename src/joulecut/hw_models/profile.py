@@ -103,3 +103,15 @@ class EnergyProfile:
     uncounted: tuple[Uncounted, ...] = ()
     filters: tuple[FilterEnergy, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def runtime(self) -> str:
+        """What runs the network: the middle part of ``device``; "" for one that is not named so."""
+        parts = self.device.split("/")
+        return parts[1] if len(parts) == 3 else ""
+
+    @property
+    def dtype(self) -> str:
+        """Type of weights and activations: the last part of ``device``; "" for one that is not named so."""
+        parts = self.device.split("/")
+        return parts[2] if len(parts) == 3 else ""

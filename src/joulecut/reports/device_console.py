@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from joulecut.reports.device_tables import (
+    calibration_table,
     device_facts,
     device_list,
     explanation_facts,
@@ -50,6 +51,8 @@ def print_device(device: DeviceDescription, console: Console) -> None:
     print_heading(printable(device.name), "", console)
     print_facts(device_facts(device), console)
     print_table(figure_table(device.figures), console)
+    if device.calibration is not None:
+        print_table(calibration_table(device.calibration), console)
     print_table(source_table(device.sources), console)
     _print_notes((device.note,) if device.note else (), console)
 

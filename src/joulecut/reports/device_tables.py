@@ -10,11 +10,13 @@ from joulecut.reports.text import BOUNDARIES, number, printable, quantity
 from joulecut.reports.view import Cell, Column, Fact, Table, name
 
 if TYPE_CHECKING:
+    from joulecut.hw_models.calibration import Calibration
     from joulecut.hw_models.catalogue import DeviceDescription
     from joulecut.hw_models.explaining import Explanation
     from joulecut.hw_models.spec import Figure, Source
 
 __all__ = [
+    "calibration_table",
     "device_facts",
     "device_list",
     "explanation_facts",
@@ -103,6 +105,29 @@ def _measure(figure: Figure) -> str:
     return f"{number(figure.value, 6)} {printable(figure.unit)}".strip()
 
 
+def calibration_table(calibration: Calibration) -> Table:
+    """What a device was fitted to, and what is left of it."""
+    columns = (
+        Column("Network"),
+        Column("MACs", numeric=True, keep=3),
+        Column("Energy", numeric=True),
+        Column("Latency", numeric=True, keep=5),
+        Column("Measured over fitted", numeric=True),
+    )
+    rows = tuple(
+        (
+            name(row.network),
+            Cell(quantity(row.macs, ""), row.macs),
+            Cell(quantity(row.energy_j, "J"), row.energy_j),
+            Cell("–" if row.latency_s is None else quantity(row.latency_s, "s"), row.latency_s),
+            Cell(f"{row.residual:+.1%}".replace("%", " %"), row.residual),
+        )
+        for row in calibration.rows
+    )
+    title = f"Calibrated on, with the shape of {printable(calibration.prior)} as prior"
+    return Table("calibration", title, columns, rows)
+
+
 def source_table(sources: Iterable[Source]) -> Table:
     """The sources behind the figures, each once and whole."""
     columns = (Column("Source"), Column("Date", keep=6), Column("What it is"))
@@ -122,7 +147,9 @@ def explanation_facts(explanation: Explanation) -> tuple[Fact, ...]:
     if explanation.duration_s:
         facts.append(Fact("Time", quantity(explanation.duration_s, "s")))
     if explanation.scale != 1:
-        facts.append(Fact("Scale", number(explanation.scale), "measured over modelled latency"))
+        facts.append(
+            Fact("Scale", number(explanation.scale), "energy with the measured latency over the modelled one")
+        )
     return tuple(facts)
 
 

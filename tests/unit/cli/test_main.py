@@ -66,7 +66,7 @@ def test_every_command_takes_json_quiet_and_verbose(command: str) -> None:
     needed = {
         "profile": ["m"], "prune": ["m", "--budget", "1J", "--device", "d", "--data", "x", "-o", "f"],
         "bench": ["a.onnx"], "report": ["f"], "explain": ["p.json"], "replay": ["r"],
-        "simulate-sensors": ["d"],
+        "simulate-sensors": ["d"], "calibrate": ["d", "rows.csv"],
     }  # fmt: skip
     args = make_parser().parse_args([command, *needed.get(command, []), "--json", "-q", "-v"])
     assert (args.json, args.quiet, args.verbose) == (True, True, True)
