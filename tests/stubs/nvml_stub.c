@@ -167,13 +167,16 @@ static ull counter_mj(Gpu *g) {
     return (ull)(floor(joules * 1e3 / g->quantum + 1e-6) * g->quantum + start);
 }
 
-static double tick_watts(const Gpu *g, double t) {
-    return seen_in(g, tick_at(g, t)) / g->tick;
+static long shown_tick(const Gpu *g, double t) { /* power is shown from the start, as if time 0 were not its begin */
+    long tick = tick_at(g, t);
+    return tick > 1 ? tick : 1;
 }
 
+static double tick_watts(const Gpu *g, double t) { return seen_in(g, shown_tick(g, t)) / g->tick; }
+
 static double average_watts(const Gpu *g, double t) { /* of the last second, at the last tick */
-    double end = g->phase + tick_at(g, t) * g->tick, begin = fmax(0, end - 1);
-    return end > begin ? (spent(g, end) - spent(g, begin)) / (end - begin) : 0;
+    double end = g->phase + shown_tick(g, t) * g->tick, begin = fmax(0, end - 1);
+    return (spent(g, end) - spent(g, begin)) / (end - begin);
 }
 
 /* ---- the schedule ---- */
