@@ -32,9 +32,9 @@
  *   (what scope MODULE reads on top), stamp 1 (the stamp of a field is 1: time of the tick, 2: of the call, 0: none).
  *   at 2.5 WORD VALUES...       any of these from 2.5 s on; lines of one GPU stand in the order of time
  *
- * Readings: total energy in mJ (also field 83), violation times in ns (also fields 74 and 75), power usage and field 185: average of the last second, field 186:
- * average of what was seen in the last tick. 32-bit values of fields carry rubbish in the upper half, as the union of
- * the real library may.
+ * Readings: total energy in mJ (also field 83), violation times in ns (also fields 74 and 75), power usage and field
+ * 185: average of the last second, field 186: average of what was seen in the last tick. 32-bit values of fields carry
+ * rubbish in the upper half, as the union of the real library may.
  *
  * TIME is CLOCK_MONOTONIC from `origin` on. For tests without waiting set the exported variable
  *   ctypes.c_double.in_dll(library, "nvml_stub_time").value = 2.5     (negative: back to the real clock)
@@ -50,7 +50,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum { GPUS = 16, EVENTS = 256, STEPS = 1 << 16, SUCCESS = 0, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, LOST = 15 };
+enum { GPUS = 16, EVENTS = 256, STEPS = 1 << 16 };
+enum { SUCCESS = 0, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, LOST = 15 };
 enum { TYPE_UINT = 1, TYPE_ULL = 3 };
 
 typedef unsigned long long ull;
