@@ -92,7 +92,7 @@ def generic(
     boards = ", ".join(sorted(each.first.chip for each in chosen))
     source = Source(
         f"middle-{runtime}-{dtype}",
-        f"the shape that {boards} share with {runtime} in {dtype}, at the geometric mean of their scales",
+        f"the shape that {boards} share with {runtime} in {dtype}, at the median of their scales",
         "assumed",
         "2023-04",
     )

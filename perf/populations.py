@@ -73,9 +73,9 @@ def group_fit(series: Sequence[Series], *, by_cycles: bool, prior: NDArray[np.fl
 
 
 def population(series: Sequence[Series], *, by_cycles: bool) -> NDArray[np.float64]:
-    """Coefficients of the device in the middle of several (geometric mean of their scales)."""
+    """Coefficients of the device in the middle of several (median of their scales)."""
     found = group_fit(series, by_cycles=by_cycles)
-    return found.shape * float(np.exp(np.log(found.scales).mean()))
+    return found.shape * float(np.exp(np.median(np.log(found.scales))))
 
 
 def figure(

@@ -36,9 +36,9 @@ SCALED: Final = 2.5
 MODES: Final[dict[str, tuple[float, float]]] = {
     "datasheet": (1.55, DATASHEET),
     "scaled": (1.4, SCALED),
-    "calibrated-1": (1.17, 1.75),
-    "calibrated-3": (1.10, 1.35),
-    "calibrated-8": (1.075, 1.26),
+    "calibrated-1": (1.15, 1.6),
+    "calibrated-3": (1.09, 1.33),
+    "calibrated-8": (1.075, 1.25),
     "latency-measured": (1.055, 1.22),
     "definition": (1.0, 1.0),
 }
@@ -99,7 +99,7 @@ def total_factor_90(mode: str) -> float:
         ValueError: a mode that does not exist.
 
     >>> total_factor_90("calibrated-28"), total_factor_90("calibrated-2")
-    (1.26, 1.75)
+    (1.25, 1.6)
     """
     return _factors(mode)[1]
 
