@@ -1,11 +1,14 @@
 # make demo   the whole job on bundled data, results in joulecut-demo/
 # make test   all tests
 # make check  format, lint, types, import layers, and the built wheel in an empty environment
-# make perf-env   .venv-perf with what the benchmarks in perf/ compare with (6 GB; PYTHON must be 3.11)
 #
 # All of them set up .venv first, once: as long as pyproject.toml and constraints.txt stay as they are,
 # nothing is installed again and no network is needed. Overridable: PYTHON (3.11 or newer), and
 # TORCH_BACKEND (cpu, cu128, auto ...), which uv knows as UV_TORCH_BACKEND.
+
+#
+# make perf-env   .venv-perf, with what the benchmarks in perf/ compare with (6 GB; torch 2.14.1, torchvision
+#                 0.29.1 and timm 1.0.31 install together on Python 3.11)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c

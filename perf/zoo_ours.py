@@ -94,7 +94,7 @@ def _described(coupling: Coupling, kept: dict[str, list[int]]) -> Result:
         reasons[f"{refusal.op}: {refusal.reason}"] += refusal.channels
     return {
         "groups": len(coupling.groups()),
-        "inexact": sorted({group.inexact for group in cut} - {""}),
+        "inexact": sorted({op for group in cut for op in group.inexact.split(", ")} - {""}),
         "channels": sum(group.size for group in coupling.groups()),
         "refused": dict(reasons.most_common(6)),
     }
