@@ -5,10 +5,9 @@
 # All of them set up .venv first, once: as long as pyproject.toml and constraints.txt stay as they are,
 # nothing is installed again and no network is needed. Overridable: PYTHON (3.11 or newer), and
 # TORCH_BACKEND (cpu, cu128, auto ...), which uv knows as UV_TORCH_BACKEND.
-
 #
-# make perf-env   .venv-perf, with what the benchmarks in perf/ compare with (6 GB; torch 2.14.1, torchvision
-#                 0.29.1 and timm 1.0.31 install together on Python 3.11)
+# make perf-env   .venv-perf, with what the benchmarks in perf/ compare with (6 GB; Python 3.11, on which
+#                 torch 2.14.1, torchvision 0.29.1 and timm 1.0.31 install together)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -68,9 +67,10 @@ $(STAMP):
 perf-env:
 	@if command -v uv >/dev/null; then \
 		uv venv --quiet --allow-existing --python 3.11 .venv-perf; \
-		uv pip install --quiet --python .venv-perf/bin/python -r perf/requirements.txt -e .; \
+		$(if $(TORCH_BACKEND),UV_TORCH_BACKEND="$(TORCH_BACKEND)") uv pip install --quiet \
+			--python .venv-perf/bin/python -r perf/requirements.txt -e .; \
 	else \
-		"$(or $(PYTHON),python3.11)" -m venv .venv-perf; \
+		python3.11 -m venv .venv-perf; \
 		.venv-perf/bin/python -m pip install --quiet --disable-pip-version-check -r perf/requirements.txt -e .; \
 	fi
 
