@@ -56,17 +56,14 @@ def test_a_machine_without_sensors_exits_4_and_says_what_each_would_need(cli: Cl
     assert diagnosis["machine"] == {"virtual_machine": False}
 
 
-def test_a_live_tree_is_found_with_its_tick_and_its_watts(
-    cli: Cli, machine: Path, live: PowercapTree
-) -> None:
+def test_a_live_tree_is_found_with_its_watts(cli: Cli, machine: Path, live: PowercapTree) -> None:
     code, shown, _ = cli("doctor", "--machine-root", machine, "--powercap-root", live.root, "--json")
     diagnosis = validated(shown, "diagnosis")
     assert (code, diagnosis["usable"]) == (0, ["powercap"])
     (check,) = [check for check in diagnosis["sensors"] if check["sensor"] == "powercap"]
     seen = {domain["name"]: domain for domain in check["domains"]}
     assert [name for name, domain in seen.items() if domain["counted"]] == ["package:0", "dram:0"]
-    assert seen["package:0"]["power_w"] == pytest.approx(20.0, rel=0.05)
-    assert seen["package:0"]["tick_s"] is not None
+    assert seen["package:0"]["power_w"] == pytest.approx(20.0, rel=0.2)
 
 
 def test_a_counter_that_stands_still_is_not_usable(cli: Cli, machine: Path, tmp_path: Path) -> None:
@@ -77,7 +74,7 @@ def test_a_counter_that_stands_still_is_not_usable(cli: Cli, machine: Path, tmp_
     )
     assert code == 4
     assert "failing" in shown
-    assert "package:0 stood still for 0.2 s" in " ".join(shown.split())
+    assert "package:0 stood still for 0.2" in " ".join(shown.split())
 
 
 def test_what_is_denied_comes_with_commands_on_lines_of_their_own(
@@ -137,6 +134,37 @@ def wait_for() -> Callable[[Callable[[], bool]], None]:
         raise AssertionError("it did not happen")
 
     return wait
+
+
+def test_measuring_on_simulated_sensors_finds_their_joules(
+    tmp_path: Path, wait_for: Callable[[Callable[[], bool]], None]
+) -> None:
+    root = tmp_path / "sim"
+    joulecut = [sys.executable, "-m", "joulecut"]
+    with subprocess.Popen(
+        [*joulecut, "simulate-sensors", str(root), "-q"], stdout=subprocess.DEVNULL
+    ) as simulated:
+        wait_for(lambda: (root / "intel-rapl:1/energy_uj").exists())
+        command = [
+            *joulecut,
+            "measure",
+            "--powercap-root",
+            str(root),
+            "--idle",
+            "0",
+            "--sensor",
+            "rapl",
+            "--json",
+        ]
+        measured = subprocess.run(
+            [*command, "--", "sleep", "0.5"], capture_output=True, text=True, check=True
+        )
+        simulated.send_signal(signal.SIGINT)
+    found = json.loads(measured.stdout.splitlines()[-1])
+    assert found["total"]["lo"] <= 23.0 * found["duration_s"] <= found["total"]["hi"]
+    assert {d["name"]: d["counted"] for d in found["domains"]} == {
+        "package:0": True, "core:0": False, "dram:0": True, "psys": False,
+    }  # fmt: skip
 
 
 def test_a_folder_that_holds_something_is_refused(cli: Cli, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ Openers = Mapping[str, Callable[[], Sensor]]
 
 _STEPS: Final = 40
 """Steps of a counter after which its tick, the median of their distances, is known well enough."""
+_LEAST_S: Final = 0.3
+"""Shorter looks at the power are off by more than a tenth where another program delays the reading."""
 _ACCESS: Final[dict[str, Access]] = {"powercap": "powercap", "perf": "perf"}
 
 
@@ -171,8 +173,8 @@ def _changes(sensor: Sensor, clock: Clock, seconds: float) -> list[Read]:
     first = last = sensor.read()
     kept = [first]
     steps = [0] * len(sensor.domains)
-    end_s = first.end_s + seconds
-    while clock.now_s() < end_s and min(steps) < _STEPS:
+    begin_s, watched_s = first.end_s, 0.0
+    while watched_s < seconds and (watched_s < _LEAST_S or min(steps) < _STEPS):
         read = sensor.read()
         if read.counts != last.counts:
             if kept[-1] is not last:
@@ -181,6 +183,7 @@ def _changes(sensor: Sensor, clock: Clock, seconds: float) -> list[Read]:
             pairs = zip(steps, last.counts, read.counts, strict=True)
             steps = [count + (a != b) for count, a, b in pairs]
         last = read
+        watched_s = clock.now_s() - begin_s
     return kept if kept[-1] is last else [*kept, last]
 
 

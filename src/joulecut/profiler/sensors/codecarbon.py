@@ -16,7 +16,7 @@ from joulecut.errors import SensorDenied, SensorMissing
 from joulecut.profiler.clock import Clock
 from joulecut.profiler.optional import hushed, import_optional
 from joulecut.profiler.records import DeviceState, Domain, Read
-from joulecut.profiler.sensors import nvml_meters, powercap
+from joulecut.profiler.sensors import nvml_meters, roles
 from joulecut.profiler.sensors.cpu_state import cpu_state
 
 __all__ = ["CodecarbonSensor", "open_codecarbon"]
@@ -167,7 +167,7 @@ def _domain(name: str, device: str, note: str) -> Domain:
         counted=True,
         boundary="board_dc" if on_board else "cpu_package",
         peak_w=0.0,
-        gain=nvml_meters.GAIN if on_board else powercap.GAIN,
+        gain=nvml_meters.GAIN if on_board else roles.GAIN,
         device=device,
         source="codecarbon, NVML total energy" if on_board else "codecarbon, RAPL packages",
         note=note,

@@ -15,7 +15,7 @@ from joulecut.profiler.clock import Clock
 from joulecut.profiler.optional import import_optional
 from joulecut.profiler.records import DeviceState, Domain, Read
 from joulecut.profiler.sensors.cpu_state import cpu_state
-from joulecut.profiler.sensors.powercap import GAIN
+from joulecut.profiler.sensors.roles import GAIN
 
 __all__ = ["PyRaplSensor", "open_pyrapl"]
 
