@@ -12,8 +12,9 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Final
 
+from joulecut.profiler.edges import Edge
 from joulecut.profiler.reckoned import UNIFORM_90, Reckoned, Span, refused
-from joulecut.profiler.ticks import Edge, Staircase
+from joulecut.profiler.ticks import Staircase
 
 __all__ = ["block_energy", "stood_still"]
 

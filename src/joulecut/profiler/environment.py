@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
 
 from joulecut.profiler.records import Fact
 
@@ -17,6 +16,8 @@ def environment() -> dict[str, Fact]:
     >>> sorted(environment())
     ['cores', 'host', 'joulecut', 'machine', 'os', 'python']
     """
+    from importlib.metadata import version  # late: it brings the parser of mails
+
     return {
         "joulecut": version("joulecut"),
         "python": platform.python_version(),

@@ -1,8 +1,8 @@
-"""Work that was repeated: how many iterations had run by any moment, and joules of one from tick to tick.
+"""Work that was repeated: how its iterations went on, and its joules from tick to tick.
 
-The joules between two sharp edges of a slow counter are known to its quantum, and how many iterations ran
-between them is known to the fraction. So an edge in the middle of an iteration costs nothing, and neither
-does the tick in which the work began.
+The joules between two sharp edges of a slow counter are known to its quantum, and work that is repeated draws
+its mean power before the first edge and after the last one too. So neither an edge in the middle of an
+iteration costs anything, nor the tick in which the work began.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from joulecut.profiler.edges import Edge
 from joulecut.profiler.reckoned import UNIFORM_90, Reckoned, Span
 from joulecut.profiler.records import Mark
-from joulecut.profiler.ticks import Edge, Staircase
+from joulecut.profiler.ticks import Staircase
 
 __all__ = ["Progress", "batch_costs", "progress_of", "steady_energy"]
 
@@ -99,7 +100,7 @@ def progress_of(marks: Sequence[Mark], span: Span) -> Progress | None:
 
 
 def steady_energy(stairs: Staircase, progress: Progress, idle_w: float) -> Reckoned | None:
-    """Joules of all iterations of a span, from the two edges that tell the most.
+    """Joules of all iterations of a span, by the power between the edges of the counter in it.
 
     Args:
         stairs: a slow counter, polled.
@@ -111,38 +112,35 @@ def steady_energy(stairs: Staircase, progress: Progress, idle_w: float) -> Recko
     """
     tick_s = stairs.tick_s or 0.0
     edges = stairs.sharp_between(progress.span.begin_s, progress.span.end_s)
-    pair = _best_pair(edges)
-    if pair is None or pair[1].at_s - pair[0].at_s < 1.9 * tick_s:
+    if not edges or edges[-1].at_s - edges[0].at_s < 1.9 * tick_s:
         return None
-    first, last = pair
-    ran = progress.at(last.at_s) - progress.at(first.at_s)
-    if ran <= 0:
-        return None
-    pause_j = idle_w * progress.paused_between(first.at_s, last.at_s)
-    spent_j = last.value_j - first.value_j - pause_j
-    whole_j = spent_j / ran * progress.total
-    power_w = (last.value_j - first.value_j) / (last.at_s - first.at_s)
-    edge_j = math.hypot(first.half_s, last.half_s) * power_w + stairs.series.domain.quantum
-    half_j = UNIFORM_90 * edge_j * progress.total / ran
+    first, last = _best_pair(edges)
+    between_s, half_s = last.at_s - first.at_s, math.hypot(first.half_s, last.half_s)
+    paused_s = progress.paused_between(first.at_s, last.at_s)
+    spent_j = last.value_j - first.value_j
+    power_w = (spent_j - idle_w * paused_s) / (between_s - paused_s)
+    ran_s = progress.span.duration_s - progress.paused_s
+    edges_j = half_s * spent_j / between_s + stairs.series.domain.quantum
+    half_j = UNIFORM_90 * edges_j * ran_s / (between_s - paused_s)
     counts = stairs.series.counts
     return Reckoned(
-        energy_j=whole_j,
+        energy_j=power_w * ran_s,
         below_j=half_j,
         above_j=half_j,
         quality="good",
-        ticks=round((last.at_s - first.at_s) / tick_s),
-        resolution_j=power_w * tick_s,
-        method="counter, iterations from tick to tick",
+        ticks=round(between_s / tick_s),
+        resolution_j=spent_j / between_s * tick_s,
+        method="counter, steady work from tick to tick",
         begin_count=counts[first.index],
         end_count=counts[last.index],
     )
 
 
-def _best_pair(edges: Sequence[Edge]) -> tuple[Edge, Edge] | None:
+def _best_pair(edges: Sequence[Edge]) -> tuple[Edge, Edge]:
     """The two edges with the least uncertain time between them, one near each end."""
     near = min(_CANDIDATES, max(1, len(edges) // 4))
     pairs = [(a, b) for a in edges[:near] for b in edges[-near:] if b.at_s > a.at_s]
-    return min(pairs, key=lambda ab: (ab[0].half_s + ab[1].half_s) / (ab[1].at_s - ab[0].at_s), default=None)
+    return min(pairs, key=lambda ab: (ab[0].half_s + ab[1].half_s) / (ab[1].at_s - ab[0].at_s))
 
 
 def batch_costs(stairs: Staircase, progress: Progress, idle_w: float) -> list[float]:

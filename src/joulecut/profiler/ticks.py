@@ -7,39 +7,23 @@ period of the counter (its tick) follows as the median of their distances.
 from __future__ import annotations
 
 import math
-import statistics
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from joulecut.profiler.edges import Edge
+from joulecut.profiler.grid import refined
 from joulecut.profiler.wraps import Series
 
-__all__ = ["Edge", "Staircase", "staircase", "tick_period"]
+__all__ = ["Staircase", "staircase", "tick_period"]
 
 _SHARP: Final = 0.25
 """An edge is sharp where it is known to this share of a tick."""
 _LEAST_STEPS: Final = 3
 _GAP_STEPS: Final = 5
 _FEW: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """One step of a counter.
-
-    Attributes:
-        at_s: the middle between the last reading before it and the first one after it.
-        half_s: half the time between the two.
-        value_j: joules after the step.
-        index: of the first reading after the step, in its series.
-    """
-
-    at_s: float
-    half_s: float
-    value_j: float
-    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +74,24 @@ def staircase(series: Series) -> Staircase:
     """
     edges = _edges(series)
     tick_s = tick_period(edges, series)
-    sharp = tuple(edge for edge in edges if tick_s and edge.half_s <= _SHARP * tick_s * 1.000001)
+    if tick_s is None:
+        return Staircase(series, edges, None, (), 0.0)
+    caught = [edge for edge in edges if edge.half_s <= _SHARP * tick_s * 1.000001]
+    sharp = tuple(refined(caught, tick_s))
+    better = {edge.index: edge for edge in sharp}
+    edges = tuple(better.get(edge.index, edge) for edge in edges)
     return Staircase(series, edges, tick_s, sharp, _largest_power(sharp, tick_s))
 
 
 def _edges(series: Series) -> tuple[Edge, ...]:
     times, values = series.times_s, series.values
-    return tuple(
-        Edge((times[k - 1] + times[k]) / 2, (times[k] - times[k - 1]) / 2, values[k], k)
-        for k in range(1, len(values))
-        if values[k] > values[k - 1]
-    )
+    halves = series.halves_s or (0.0,) * len(times)
+    edges: list[Edge] = []
+    for k in range(1, len(values)):
+        if values[k] > values[k - 1]:
+            first_s, last_s = times[k - 1] - halves[k - 1], times[k] + halves[k]
+            edges.append(Edge((first_s + last_s) / 2, (last_s - first_s) / 2, values[k], k))
+    return tuple(edges)
 
 
 def tick_period(edges: Sequence[Edge], series: Series) -> float | None:
@@ -114,10 +105,17 @@ def tick_period(edges: Sequence[Edge], series: Series) -> float | None:
         b.at_s - a.at_s for a, b in pairwise(edges) if max(a.half_s, b.half_s) <= _SHARP * (b.at_s - a.at_s)
     ]
     if len(gaps) >= _LEAST_STEPS:
-        return _refined(gaps, statistics.median(gaps))
+        return _refined(gaps, _median(gaps))
     if len(edges) >= _GAP_STEPS and len(edges) == len(series.values) - 1:
-        return statistics.median(b - a for a, b in pairwise(series.times_s))
+        return _median([b - a for a, b in pairwise(series.times_s)])
     return None
+
+
+def _median(values: Sequence[float]) -> float:
+    """As ``statistics.median``, whose module takes as long to import as all that is here."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def _refined(gaps: Sequence[float], rough_s: float) -> float:
@@ -132,10 +130,10 @@ def _refined(gaps: Sequence[float], rough_s: float) -> float:
     return math.fsum(gap for gap, _ in whole) / ticks if ticks else rough_s
 
 
-def _largest_power(sharp: Sequence[Edge], tick_s: float | None) -> float:
+def _largest_power(sharp: Sequence[Edge], tick_s: float) -> float:
     powers = [
         (b.value_j - a.value_j) / (b.at_s - a.at_s)
         for a, b in pairwise(sharp)
-        if tick_s and b.at_s - a.at_s > tick_s / 2
+        if b.at_s - a.at_s > tick_s / 2
     ]
     return max(powers, default=0.0)

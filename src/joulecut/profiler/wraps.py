@@ -34,6 +34,7 @@ class Series:
         counts: as they were read.
         stamps_s: the sensor's own times, None where it gave none.
         breaks: where the values before and after cannot be compared, in the order of time.
+        halves_s: half of how long each reading took; () for no time.
     """
 
     domain: Domain
@@ -42,6 +43,7 @@ class Series:
     counts: tuple[int, ...]
     stamps_s: tuple[float | None, ...]
     breaks: tuple[Break, ...]
+    halves_s: tuple[float, ...] = ()
 
     def broken(self, begin_s: float, end_s: float) -> str:
         """Why the values at the two times cannot be compared; "" where they can."""
@@ -59,7 +61,8 @@ def unwrap(domain: Domain, column: int, reads: Sequence[Read]) -> Series:
     >>> unwrap(domain, 0, [Read(0.0, 0.0, (6,)), Read(1.0, 1.0, (1,))]).values
     (0.0, 1.5)
     """
-    times, values, counts, stamps = list[float](), list[float](), list[int](), list[float | None]()
+    times, halves, values = list[float](), list[float](), list[float]()
+    counts, stamps = list[int](), list[float | None]()
     breaks: list[Break] = []
     total = 0
     lost = ""
@@ -82,12 +85,15 @@ def unwrap(domain: Domain, column: int, reads: Sequence[Read]) -> Series:
             breaks.append(Break(lost_s if lost else times[-1], at_s, reason))
             lost = ""
         times.append(at_s)
+        halves.append((read.end_s - read.begin_s) / 2)
         values.append(domain.quantum * (total if domain.kind == "counter" else count))
         counts.append(count)
         stamps.append(read.stamps_s[column] if read.stamps_s else None)
     if lost:
         breaks.append(Break(lost_s, float("inf"), lost))
-    return Series(domain, tuple(times), tuple(values), tuple(counts), tuple(stamps), tuple(breaks))
+    return Series(
+        domain, tuple(times), tuple(values), tuple(counts), tuple(stamps), tuple(breaks), tuple(halves)
+    )
 
 
 def _fault(read: Read, column: int) -> str:
