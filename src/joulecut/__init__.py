@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from joulecut.api import (
         PruneResult,
         apply,
+        battery,
         benchmark,
         calibrate,
         compare,
@@ -51,6 +52,7 @@ __all__ = [
     "PruneResult",
     "__version__",
     "apply",
+    "battery",
     "benchmark",
     "calibrate",
     "compare",

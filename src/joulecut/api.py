@@ -15,6 +15,7 @@ from joulecut.schemas import RECORDS, record_type
 
 if TYPE_CHECKING:
     from joulecut.benchmarks.records import Comparison
+    from joulecut.hw_models.battery import BatteryLife
     from joulecut.hw_models.catalogue import DeviceDescription
     from joulecut.hw_models.comparing import EnergyComparison
     from joulecut.hw_models.explaining import Explanation
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PruneResult",
     "apply",
+    "battery",
     "benchmark",
     "calibrate",
     "compare",
@@ -279,6 +281,39 @@ def calibrate(
     from joulecut.jobs.profiling import resolve_device
 
     return calibrating.calibrate(resolve_device(device), rows, power_w=power_w, chip=chip)
+
+
+def battery(
+    profile: EnergyProfile | str | Path,
+    capacity: str | float,
+    *,
+    every: str | float | None = None,
+    sleep: str | float = 0.0,
+    self_discharge: str | float = 0.0,
+) -> BatteryLife:
+    """Inferences and time on one charge of a battery (see ``joulecut.hw_models.battery``).
+
+    Args:
+        profile: joules of one inference.
+        capacity: as ``"2400 mWh"`` or ``"1200 mAh x 3.7 V"``, or in joules.
+        every: how often it runs, as ``"10 s"`` or ``"360/h"``, or in seconds; without a pause by default.
+        sleep: power in between, as ``"5 uW"``, or in watts.
+        self_discharge: what the battery loses by itself in a month, as ``"2 %"``, or as a share.
+
+    Raises:
+        UsageError: joules counted at the wall, or a figure that makes no sense.
+    """
+    from joulecut.hw_models.battery import battery_life
+    from joulecut.hw_models.duty import parse_capacity, parse_period, parse_self_discharge
+    from joulecut.units import parse_quantity
+
+    return battery_life(
+        _profile(profile),
+        parse_capacity(capacity) if isinstance(capacity, str) else capacity,
+        parse_period(every) if isinstance(every, str) else every,
+        parse_quantity(sleep, "W") if isinstance(sleep, str) else sleep,
+        parse_self_discharge(self_discharge) if isinstance(self_discharge, str) else self_discharge,
+    )
 
 
 def device(name: str) -> DeviceSpec:

@@ -32,7 +32,8 @@ _STEPS: Final = (
 _QUANTITY: Final = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\s\d]*)\s*")
 _EXTRA_UNITS: Final[dict[str, dict[str, float]]] = {
     "J": {"Wh": 3600.0, "mWh": 3.6, "kWh": 3.6e6},
-    "s": {"min": 60.0, "h": 3600.0},
+    "s": {"min": 60.0, "h": 3600.0, "d": 86_400.0},
+    "C": {"Ah": 3600.0, "mAh": 3.6},
     "B": {"KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3, "KB": 1e3},
 }
 
@@ -42,7 +43,7 @@ def parse_quantity(text: str, unit: str) -> float:
 
     Args:
         text: a number with a unit, as ``"5 mJ"`` or ``"12mJ"``.
-        unit: the base unit expected: ``"J"``, ``"s"``, ``"W"`` or ``"B"``.
+        unit: the base unit expected: ``"J"``, ``"s"``, ``"W"``, ``"B"``, ``"C"`` (also as Ah) or ``"V"``.
 
     Returns:
         The value in base units; finite.

@@ -29,6 +29,7 @@ COMMANDS: Final = (
     "report",
     "devices",
     "explain",
+    "battery",
     "calibrate",
     "measure",
     "replay",

@@ -12,6 +12,7 @@ from typing import Final
 __all__ = ["RECORDS", "record_type", "schema_path"]
 
 RECORDS: Final[dict[str, str]] = {
+    "battery_life": "joulecut.hw_models.battery:BatteryLife",
     "comparison": "joulecut.benchmarks.records:Comparison",
     "device_description": "joulecut.hw_models.catalogue:DeviceDescription",
     "diagnosis": "joulecut.profiler.doctor:Diagnosis",
@@ -22,8 +23,8 @@ RECORDS: Final[dict[str, str]] = {
     "prune_record": "joulecut.pruning.records:PruneRecord",
     "recipe": "joulecut.pruning.recipe:Recipe",
     "removal_record": "joulecut.pruning.removal:RemovalRecord",
-    "trace": "joulecut.profiler.records:Trace",
     "simulated_run": "joulecut.profiler.simulate.tree:SimulatedRun",
+    "trace": "joulecut.profiler.records:Trace",
 }
 """Every record with a schema, by the name that is in the ``schema`` key of its file."""
 
