@@ -1,0 +1,300 @@
+"""A trace of a training loop read: joules per epoch, per step and per part of a step, which add up.
+
+The joules up to a moment are one function of time for all of them, so that parts and rest add up to their
+step, and steps and rest to their epoch, exactly. What is shorter than two ticks of the counter is merged, or
+named as attributed.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from joulecut.errors import UsageError
+from joulecut.estimate import Estimate, Spread
+from joulecut.profiler.domains import Piece, common_name, gain_spread, own_spread, reckon, stairs_of
+from joulecut.profiler.reckoned import UNIFORM_90, Reckoned, Span
+from joulecut.profiler.records import Quality, Trace
+from joulecut.profiler.ticks import Staircase
+
+__all__ = ["PARTS", "PartEnergy", "TrainingEnergy", "TrainingWindow", "training_energy"]
+
+PARTS: Final = ("forward", "backward", "optimizer")
+_FEW_TICKS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PartEnergy:
+    """One part of all steps of a window: ``forward``, ``backward``, ``optimizer`` or ``rest``.
+
+    Attributes:
+        name: which.
+        energy: joules; ``attributed`` where the part is too short for the counter, by its time then, with
+            bounds that hold everything from nothing to the whole.
+        duration_s: its time in all.
+    """
+
+    name: str
+    energy: Estimate
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingWindow:
+    """An epoch, or one or more steps in a row.
+
+    Attributes:
+        label: ``epoch 0``, ``step 3``, or ``steps 3 to 7`` where single ones are too short for the counter.
+        energy: joules; None where invalid.
+        duration_s: from begin to end.
+        steps: how many steps it holds.
+        parts: of its steps, and the rest; their joules add up to ``energy``.
+        quality, reason: how much to believe.
+    """
+
+    label: str
+    energy: Estimate | None
+    duration_s: float
+    steps: int
+    parts: tuple[PartEnergy, ...]
+    quality: Quality
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingEnergy:
+    """What a training loop cost.
+
+    Attributes:
+        epochs: each epoch.
+        steps: each step, or each run of steps that is long enough for the counter.
+        reasons: what was merged or attributed, and why.
+    """
+
+    epochs: tuple[TrainingWindow, ...]
+    steps: tuple[TrainingWindow, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    name: str
+    span: Span
+
+
+def training_energy(trace: Trace) -> TrainingEnergy:
+    """The joules of the epochs, steps and parts that the marks of a trace name.
+
+    Raises:
+        UsageError: it holds no finished step.
+    """
+    spans = _spans(trace)
+    steps = [one for one in spans if one.name.startswith("step ")]
+    if not steps:
+        raise UsageError("the trace holds no finished step.", hint="Enter `with meter.step():` in the loop.")
+    reader = _Reader(trace, [one for one in spans if one.name in PARTS])
+    epochs = [one for one in spans if one.name.startswith("epoch ")]
+    groups = _groups(steps, epochs, _FEW_TICKS * reader.tick_s)
+    merged = any(len(group) > 1 for group in groups)
+    reasons = [f"steps were merged until they held two ticks of {reader.tick_s:.3g} s"] if merged else []
+    windows = tuple(reader.window(_label(group), _around(group), group) for group in groups)
+    whole = tuple(reader.window(one.name, one.span, _inside(one.span, steps)) for one in epochs)
+    if any(part.energy.origin == "attributed" for one in (*whole, *windows) for part in one.parts):
+        reasons.append("parts shorter than two ticks were attributed by their time")
+    return TrainingEnergy(whole, windows, tuple(reasons))
+
+
+def _spans(trace: Trace) -> list[_Named]:
+    """All finished windows, in the order of their ends; nested ones are there too."""
+    open_s: dict[str, float] = {}
+    found: list[_Named] = []
+    for mark in trace.marks:
+        if mark.kind == "begin":
+            open_s[mark.name] = mark.at_s
+        elif mark.kind == "end" and mark.name in open_s:
+            found.append(_Named(mark.name, Span(open_s.pop(mark.name), mark.at_s)))
+    return found
+
+
+def _groups(steps: Sequence[_Named], epochs: Sequence[_Named], least_s: float) -> list[list[_Named]]:
+    """Steps in a row that last long enough together; never across epochs, and no short rest at the end."""
+    groups: list[list[_Named]] = []
+    for at, step in enumerate(steps):
+        starts = at == 0 or _epoch_of(step, epochs) != _epoch_of(steps[at - 1], epochs)
+        if starts or _around(groups[-1]).duration_s >= least_s:
+            if not starts and _left_s(steps[at:], epochs) < least_s:
+                groups[-1].append(step)
+            else:
+                groups.append([step])
+        else:
+            groups[-1].append(step)
+    return groups
+
+
+def _left_s(steps: Sequence[_Named], epochs: Sequence[_Named]) -> float:
+    """From the begin of the first of the steps to the end of the last one of its epoch."""
+    epoch = _epoch_of(steps[0], epochs)
+    last = max(step.span.end_s for step in steps if _epoch_of(step, epochs) == epoch)
+    return last - steps[0].span.begin_s
+
+
+def _epoch_of(step: _Named, epochs: Sequence[_Named]) -> str:
+    return next((one.name for one in epochs if _holds(one.span, step.span)), "")
+
+
+def _holds(outer: Span, inner: Span) -> bool:
+    return outer.begin_s <= inner.begin_s and inner.end_s <= outer.end_s
+
+
+def _inside(span: Span, parts: Sequence[_Named]) -> list[_Named]:
+    return [part for part in parts if _holds(span, part.span)]
+
+
+def _around(group: Sequence[_Named]) -> Span:
+    return Span(group[0].span.begin_s, group[-1].span.end_s)
+
+
+def _label(group: Sequence[_Named]) -> str:
+    if len(group) == 1:
+        return group[0].name
+    return f"steps {group[0].name.removeprefix('step ')} to {group[-1].name.removeprefix('step ')}"
+
+
+class _Reader:
+    """The joules of the counted domains together, up to any moment."""
+
+    def __init__(self, trace: Trace, parts: Sequence[_Named]) -> None:
+        self._trace = trace
+        self._parts = parts
+        self._stairs = [one for one in stairs_of(trace) if one.series.domain.counted]
+        self._points = [_points(one) for one in self._stairs]
+        self.tick_s = max((one.tick_s or 0.0 for one in self._stairs), default=0.0)
+
+    def window(self, label: str, span: Span, steps: Sequence[_Named]) -> TrainingWindow:
+        reckoned = [reckon(one, [Piece(span, None)]) for one in self._stairs]
+        bad = next((one for one in reckoned if one.quality == "invalid"), None)
+        if bad is not None or not reckoned:
+            reason = bad.reason if bad else "the sensor has no counted domain"
+            return TrainingWindow(label, None, span.duration_s, len(steps), (), "invalid", reason)
+        doubt = next((one for one in reckoned if one.quality != "good"), None)
+        whole = self._energy([span], span)
+        return TrainingWindow(
+            label=label,
+            energy=whole,
+            duration_s=span.duration_s,
+            steps=len(steps),
+            parts=self._split(span, whole),
+            quality=doubt.quality if doubt else "good",
+            reason=doubt.reason if doubt else "",
+        )
+
+    def _split(self, span: Span, whole: Estimate) -> tuple[PartEnergy, ...]:
+        """The parts in a span and what is left; none where no part was marked."""
+        inside = _inside(span, self._parts)
+        by_name = {name: [one.span for one in inside if one.name == name] for name in PARTS}
+        found = [
+            PartEnergy(name, self._part(spans, span, whole), math.fsum(one.duration_s for one in spans))
+            for name, spans in by_name.items()
+            if spans
+        ]
+        if not found:
+            return ()
+        rest_s = span.duration_s - math.fsum(part.duration_s for part in found)
+        rest_j = whole.value - math.fsum(part.energy.value for part in found)
+        attributed = any(part.energy.origin == "attributed" for part in found)
+        half = math.hypot(*(max(part.energy.own.below_90, part.energy.own.above_90) for part in found))
+        half = math.hypot(half, whole.own.above_90)
+        rest = Estimate(
+            value=rest_j,
+            unit="J",
+            origin="attributed" if attributed else "measured",
+            method="the whole minus its parts",
+            n=len(inside),
+            common=_gain(self._stairs, rest_j),
+            own=own_spread(Reckoned(0.0, half, half, "good")),
+            common_with=whole.common_with,
+        )
+        return (*found, PartEnergy("rest", rest, rest_s))
+
+    def _part(self, spans: Sequence[Span], within: Span, whole: Estimate) -> Estimate:
+        mean_s = math.fsum(span.duration_s for span in spans) / len(spans)
+        if mean_s >= _FEW_TICKS * self.tick_s:
+            return self._energy(spans, within)
+        joules = self._joules(spans)
+        below, above = max(joules, 0.0), max(whole.value - joules, 0.0)
+        return Estimate(
+            value=joules,
+            unit="J",
+            origin="attributed",
+            method="by time, within ticks of the counter",
+            n=len(spans),
+            common=_gain(self._stairs, joules),
+            own=own_spread(Reckoned(0.0, below, above, "good")),
+            common_with=whole.common_with,
+        )
+
+    def _energy(self, spans: Sequence[Span], within: Span) -> Estimate:
+        """Joules of the spans; each end is known to a tick."""
+        tick_j = math.hypot(
+            *(
+                self._between(points, within) / within.duration_s * (one.tick_s or 0.0)
+                for one, points in zip(self._stairs, self._points, strict=True)
+            )
+        )
+        half = UNIFORM_90 * tick_j * math.sqrt(len(spans) / 2)
+        joules = self._joules(spans)
+        return Estimate(
+            value=joules,
+            unit="J",
+            origin="measured",
+            method="counter, read at the ends",
+            n=len(spans),
+            common=_gain(self._stairs, joules),
+            own=own_spread(Reckoned(0.0, half, half, "good")),
+            common_with=common_name(self._trace, [one.series.domain for one in self._stairs]),
+        )
+
+    def _joules(self, spans: Sequence[Span]) -> float:
+        return math.fsum(self._between(points, span) for points in self._points for span in spans)
+
+    @staticmethod
+    def _between(points: _Points, span: Span) -> float:
+        return points.at(span.end_s) - points.at(span.begin_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """Joules as a function of time, linear between points."""
+
+    times_s: tuple[float, ...]
+    joules: tuple[float, ...]
+
+    def at(self, time_s: float) -> float:
+        after = bisect_right(self.times_s, time_s)
+        if after in (0, len(self.times_s)):
+            return self.joules[min(after, len(self.joules) - 1)] if self.joules else 0.0
+        first_s, last_s = self.times_s[after - 1], self.times_s[after]
+        share = (time_s - first_s) / (last_s - first_s)
+        return self.joules[after - 1] + share * (self.joules[after] - self.joules[after - 1])
+
+
+def _points(stairs: Staircase) -> _Points:
+    """Of a counter that was polled, its steps; of a quicker one, its readings; of a gauge, its integral."""
+    series = stairs.series
+    if series.domain.kind == "gauge":
+        steps = [0.0]
+        for k in range(1, len(series.values)):
+            mean_w = (series.values[k - 1] + series.values[k]) / 2
+            steps.append(steps[-1] + mean_w * (series.times_s[k] - series.times_s[k - 1]))
+        return _Points(series.times_s, tuple(steps))
+    if len(stairs.sharp) > len(stairs.edges) / 2:
+        return _Points(tuple(e.at_s for e in stairs.sharp), tuple(e.value_j for e in stairs.sharp))
+    return _Points(series.times_s, series.values)
+
+
+def _gain(stairs: Sequence[Staircase], joules: float) -> Spread:
+    """The declared error of the sensors, for joules of all of them: that of the worst."""
+    return max((gain_spread(one.series.domain, joules) for one in stairs), key=lambda s: s.above_90)
