@@ -18,6 +18,7 @@ from typing import Any
 from perf.sensors_cases import Case, find
 from perf.sensors_costs import print_costs
 from perf.sensors_machine import Machine, machine, why_no_namespace
+from perf.sensors_simulated import print_simulated
 from perf.sensors_table import Verdict, print_case
 
 PEERS = Path(__file__).parents[1] / ".venv-perf" / "bin" / "python"
@@ -54,6 +55,7 @@ def main() -> None:
             found = answers(case, on, sample=args.sample, no_peers=no_peers)
             verdicts += print_case(case, found)
         if not args.cases:
+            verdicts += print_simulated()
             verdicts += print_costs(on, no_peers, sample=args.sample)
     print("\nBars")
     for verdict in verdicts:

@@ -133,6 +133,8 @@ def compiler() -> str:
 
 def why_no_namespace() -> str:
     """Why peers cannot be given a powercap tree here; "" where they can."""
+    if shutil.which("unshare") is None:
+        return "no program unshare"
     tried = subprocess.run(
         ["unshare", "-m", "sh", "-c", "mount -t tmpfs tmpfs /sys/class"],
         capture_output=True, text=True, check=False,

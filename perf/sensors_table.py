@@ -66,7 +66,7 @@ def _verdicts(case: Case, answer: dict[str, Any]) -> list[Verdict]:
             Verdict(f"{case.name}: {outside} of {len(bounded)} true values outside their bounds", not outside)
         )
     if case.bar:
-        error = _quantile_95([abs(error) for error in _errors(rows)] or [math.inf])
+        error = quantile_95([abs(error) for error in _errors(rows)] or [math.inf])
         found.append(
             Verdict(
                 f"{case.name}: 95 % of {len(rows)} errors within {error:.2%}, bar {case.bar:.1%}",
@@ -76,6 +76,6 @@ def _verdicts(case: Case, answer: dict[str, Any]) -> list[Verdict]:
     return found
 
 
-def _quantile_95(values: Sequence[float]) -> float:
+def quantile_95(values: Sequence[float]) -> float:
     """The smallest value that 95 % do not exceed."""
     return sorted(values)[math.ceil(0.95 * len(values)) - 1]
