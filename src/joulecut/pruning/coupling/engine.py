@@ -12,35 +12,68 @@ from joulecut.errors import UsageError
 from joulecut.pruning.coupling.cut import Cutter
 from joulecut.pruning.coupling.groups import Group, find_groups, find_refusals
 from joulecut.pruning.coupling.propagate import Rule, walk
-from joulecut.pruning.coupling.rules_elementwise import RULES as ELEMENTWISE
 from joulecut.pruning.coupling.rules_layers import RULES as LAYERS
 from joulecut.pruning.coupling.rules_movement import RULES as MOVEMENT
+from joulecut.pruning.coupling.rules_movement import is_movement, moved
+from joulecut.pruning.coupling.rules_values import RULES as VALUES
+from joulecut.pruning.coupling.rules_values import elementwise, is_elementwise, is_window, windows
 from joulecut.pruning.coupling.slabs import make_slabs
+from joulecut.pruning.coupling.trial import first_break
 from joulecut.pruning.coupling.tying import tensors
 from joulecut.pruning.records import Refusal
-from joulecut.workload.trace import Traced, trace
+from joulecut.workload.trace import Traced, operation, trace
 
 __all__ = ["Coupling", "couple"]
 
-_RULES: Final[dict[str, Rule]] = LAYERS | ELEMENTWISE | MOVEMENT
+_RULES: Final[dict[str, Rule]] = LAYERS | VALUES | MOVEMENT
+_KINDS: Final = ((is_elementwise, elementwise), (is_movement, moved), (is_window, windows))
+_TRIED: Final = 0.4
+"""Share of every group that the trial cut removes."""
+
+
+def _rule(node: fx.Node) -> Rule | None:
+    """The rule of an operation by its name, else by its kind, else None."""
+    rule = _RULES.get(operation(node))
+    return rule or next((found for is_kind, found in _KINDS if is_kind(node)), None)
 
 
 class Coupling:
     """The groups of channels of one network that go together.
 
+    A trial cut of every group is made here, on shapes alone; groups that would break it are refused.
+
     Args:
-        module: the captured network, labelled by ``couple``.
+        module: the captured network.
     """
 
     def __init__(self, module: fx.GraphModule) -> None:
-        state = walk(module, _RULES)
+        state = walk(module, _rule)
         make_slabs(state)
-        solution = state.ids.solve()
         self.module = module
-        self._groups = find_groups(state)
+        self._walk = state
+        while True:
+            self._groups = find_groups(state)
+            self._solution = state.ids.solve()
+            self.cutter = Cutter(state)
+            broken = first_break(self.cutter, self.alive(self._tried())) if self._groups else None
+            if broken is None:
+                break
+            self._keep(*broken)
         self._refused = find_refusals(state)
-        self._classes = state.ids.count
-        self.cutter = Cutter(state, solution.root)
+
+    def _tried(self) -> dict[str, list[int]]:
+        generator = torch.Generator().manual_seed(0)
+        kept = {}
+        for group in self._groups:
+            count = max(1, int(group.size * (1 - _TRIED)))
+            kept[group.name] = torch.randperm(group.size, generator=generator)[:count].tolist()
+        return kept
+
+    def _keep(self, node: fx.Node, text: str) -> None:
+        """Refuse the groups that run through an operation, or all of them where none does."""
+        near = [self.cutter.all_classes(n) for n in (node, *node.all_input_nodes, *node.users)]
+        met = [g.classes for g in self._groups if bool(torch.isin(g.classes, torch.cat(near)).any())]
+        self._walk.freeze(tuple(met or [g.classes for g in self._groups]), node, text)
 
     def groups(self) -> tuple[Group, ...]:
         """Groups of channels that can be removed, in the order of the network's parameters."""
@@ -56,7 +89,7 @@ class Coupling:
         Raises:
             UsageError: an unknown group, an index out of range, or a group that would keep nothing.
         """
-        alive = torch.ones(self._classes, dtype=torch.bool)
+        alive = torch.ones(len(self._solution.root), dtype=torch.bool)
         by_name = {group.name: group for group in self._groups}
         for name, channels in kept.items():
             group = by_name.get(name)
@@ -69,7 +102,7 @@ class Coupling:
                 raise UsageError(f"the group {name} has channels 0 to {group.size - 1}, not {wrong[0]}.")
             alive[group.classes] = False
             alive[group.classes[torch.tensor(sorted(set(channels)))]] = True
-        return alive
+        return self._solution.spread(alive)
 
     def apply(self, kept: Mapping[str, Sequence[int]]) -> fx.GraphModule:
         """A copy of the network in which each named group keeps only these channels (original indices).
@@ -77,6 +110,14 @@ class Coupling:
         Parameters are sliced, sizes in the graph rewritten; parameter names stay the author's.
         """
         return self.cutter.cut(self.alive(kept))
+
+    def reads(self) -> tuple[tuple[str, str], ...]:
+        """Where channels are summed over: names of the operation and of the value that it reads."""
+        return tuple(self._walk.reads)
+
+    def runs_over(self) -> tuple[str, ...]:
+        """Names of the operations (norms, means, softmaxes) that make the groups they run over inexact."""
+        return tuple(dict.fromkeys(reason.node for _, reason in self._walk.inexact))
 
     def indices(self, kept: Mapping[str, Sequence[int]]) -> dict[str, dict[int, list[int]]]:
         """The kept indices by parameter name and dimension, for every dimension that is cut."""

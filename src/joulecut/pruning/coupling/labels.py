@@ -7,12 +7,9 @@ say that several families of channels run through one value (tokens and features
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
-__all__ = ["Labels", "along", "channel_label", "narrowed", "reshaped_to", "varies"]
+__all__ = ["Labels", "along", "channel_label", "narrowed", "varies"]
 
 Labels = tuple[Tensor, ...]
 
@@ -20,6 +17,7 @@ Labels = tuple[Tensor, ...]
 def varies(label: Tensor) -> list[int]:
     """The dimensions along which a label changes.
 
+    >>> import torch
     >>> varies(torch.arange(3).reshape(1, 3, 1))
     [1]
     """
@@ -28,9 +26,9 @@ def varies(label: Tensor) -> list[int]:
 
 def narrowed(label: Tensor) -> Tensor:
     """The same label with size 1 along every dimension where it is constant."""
-    for d in varies(label):
+    for d in sorted(varies(label), key=lambda d: label.stride(d)):
         first = label.narrow(d, 0, 1)
-        if bool((label == first).all()):
+        if label.stride(d) == 0 or bool((label == first).all()):
             label = first
     return label
 
@@ -40,12 +38,6 @@ def along(label: Tensor, dim: int) -> Tensor:
     return label.movedim(dim, 0).reshape(label.shape[dim], -1)[:, 0]
 
 
-def reshaped_to(label: Tensor, ndim: int) -> Tensor:
-    """A label with leading dimensions of size 1, as broadcasting adds them."""
-    return label.reshape((1,) * (ndim - label.ndim) + tuple(label.shape))
-
-
 def channel_label(ids: Tensor, dim: int, ndim: int) -> Tensor:
     """A vector of identities laid along one dimension of a value."""
-    shape: Sequence[int] = [len(ids) if d == dim % ndim else 1 for d in range(ndim)]
-    return torch.as_tensor(ids).reshape(list(shape))
+    return ids.reshape([len(ids) if d == dim % ndim else 1 for d in range(ndim)])

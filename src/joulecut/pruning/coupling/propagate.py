@@ -7,7 +7,7 @@ something wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -16,25 +16,32 @@ from torch import Tensor, fx
 
 from joulecut.pruning.coupling.identities import Identities, Reason
 from joulecut.pruning.coupling.labels import Labels, channel_label, narrowed, varies
-from joulecut.pruning.coupling.tying import canonical_names
-from joulecut.workload.trace import module_path, operation, source_line
+from joulecut.pruning.coupling.tying import canonical_names, tensors
+from joulecut.workload.trace import argument, operation, source, source_line
 
-__all__ = ["Rule", "Use", "Walk", "shape_of", "tensor_nodes", "walk"]
+__all__ = ["Rule", "Span", "Use", "Walk", "named", "shape_of", "tensor_nodes", "walk"]
 
-_LARGEST_ELEMENTWISE_PARAMETER = 1 << 20
-"""Parameters used elementwise get one identity per element up to this size; larger ones freeze."""
+FACTORIES = frozenset({"zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty"})
+"""Operations that make a uniform value of a size that stands in the graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The identities ``first`` to ``first + size`` are the indices of one dimension of a parameter."""
+
+    parameter: str
+    dim: int
+    first: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A parameter dimension that carries channels.
+    """What an operation does with identities of a parameter.
 
-    ``ids`` is a vector along ``dim``; with ``dim`` None it is a label of the whole parameter. Roles:
-    ``writer`` makes the channels, ``reader`` consumes them, ``through`` passes them on.
+    Roles: ``writer`` makes the channels, ``reader`` consumes them, ``through`` passes them on.
     """
 
-    parameter: str
-    dim: int | None
     role: str
     ids: Tensor
     node: str
@@ -44,22 +51,23 @@ class Use:
 class Walk:
     """State of a walk, and the calls that rules use to speak about labels.
 
-    ``unlabelled`` holds layers whose channels get no identities at all: path, channels and the reason.
+    ``reads`` holds pairs of an operation and the value along whose channels it sums; ``active`` the nodes
+    that depend on the network's inputs; ``numbers`` the values of constants that data
+    are moved by; ``lone`` the layers that write a single channel.
     """
 
     module: fx.GraphModule
     ids: Identities = field(default_factory=Identities)
     labels: dict[str, Labels | tuple[Labels, ...]] = field(default_factory=dict)
+    spans: list[Span] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)
     inexact: list[tuple[Tensor, Reason]] = field(default_factory=list)
-    unlabelled: list[tuple[str, int, Reason]] = field(default_factory=list)
-    _elementwise: dict[str, Tensor] = field(default_factory=dict)
-    _canonical: dict[str, str] = field(default_factory=dict)
-
-    def name(self, parameter: fx.Node) -> str:
-        """The name of a parameter, the same one for parameters that are tied."""
-        self._canonical = self._canonical or canonical_names(self.module)
-        return self._canonical.get(str(parameter.target), str(parameter.target))
+    reads: dict[tuple[str, str], None] = field(default_factory=dict)
+    active: set[str] = field(default_factory=set)
+    numbers: dict[str, Tensor | None] = field(default_factory=dict)
+    lone: dict[str, Reason] = field(default_factory=dict)
+    _parameters: dict[str, Labels] = field(default_factory=dict)
+    _projected: dict[tuple[int, tuple[int, ...]], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def of(self, node: Any) -> Labels:
         """Labels of a value; () for anything that carries none."""
@@ -79,62 +87,83 @@ class Walk:
         """Couple two labels because of what ``node`` does; what meets a fixed extent is frozen."""
         self.ids.unite(a, b, self.reason(node, "it is coupled to a fixed extent"))
 
-    def tie(self, label: Tensor, dims: list[int], node: fx.Node) -> Tensor:
-        """Unite a label along dimensions, so that it no longer varies there."""
-        for d in dims:
-            if label.shape[d] > 1:
-                first = label.narrow(d, 0, 1)
-                self.unite(label, first, node)
-                label = first
-        return label
+    def project(self, label: Tensor, dims: Collection[int], node: fx.Node) -> Tensor:
+        """The part of a label that varies along ``dims`` only.
 
-    def refuse(self, node: fx.Node, text: str) -> None:
-        """Keep every channel that ``node`` reads, and note those that it writes with weights of its own."""
+        Where it varies along others too, its cells become those of a table: each dies with its place along
+        ``dims`` or with its place along the others (heads, and widths of a head).
+        """
+        kept = tuple(d for d in varies(label) if d in dims)
+        others = [d for d in varies(label) if d not in dims]
+        if not others or not kept:
+            return label if kept else label.flatten()[:1].reshape((1,) * label.ndim)
+        if (id(label), kept) not in self._projected:
+            parts = []
+            for chosen in (kept, others):
+                shape = [size if d in chosen else 1 for d, size in enumerate(label.shape)]
+                parts.append(self.ids.fresh(int(torch.Size(shape).numel())).reshape(shape))
+            self.ids.factor(label, parts[0], parts[1], self.reason(node, "it is coupled to a fixed extent"))
+            self._projected[id(label), kept] = (label, parts[0])
+        return self._projected[id(label), kept][1]
+
+    def without(self, labels: Labels, dims: Collection[int], node: fx.Node, text: str) -> Labels:
+        """Labels tied along dimensions that ``node`` mixes; those that vary along no other are frozen."""
+        out: list[Tensor] = []
+        for label in labels:
+            if set(varies(label)) <= set(dims):
+                self.freeze((label,), node, text)
+                continue
+            for d in set(varies(label)) & set(dims):
+                self.unite(label, label.narrow(d, 0, 1), node)
+                label = label.narrow(d, 0, 1)
+            out.append(label)
+        return tuple(out)
+
+    def stretch(self, node: fx.Node, dim: int) -> bool:
+        """Give a uniform value identities along a dimension, if its size stands in the graph."""
+        name = operation(node) if node.op == "call_function" else ""
+        expands = name == "expand" and (1, *shape_of(source(node)))[dim - len(shape_of(node))] == 1
+        sizes = argument(node, 1 if name.startswith(("new", "expand")) else 0, "size", ())
+        if not (expands or name in FACTORIES) or not isinstance(sizes[dim], int):
+            return False
+        fresh = channel_label(self.ids.fresh(shape_of(node)[dim]), dim, len(shape_of(node)))
+        self.labels[node.name] = (*self.of(node), fresh)
+        return True
+
+    def mark_inexact(self, labels: Labels, dims: Collection[int], node: fx.Node) -> None:
+        """Removing channels along ``dims`` changes more than they carry: a norm or mean runs there."""
+        for label in labels:
+            if set(varies(label)) & set(dims):
+                part = self.project(label, dims, node)
+                self.inexact.append((part, self.reason(node, "runs over channels")))
+
+    def refuse(self, node: fx.Node, text: str) -> Labels:
+        """Keep every channel that ``node`` reads, and those that it writes with weights of its own."""
         for read in node.all_input_nodes:
-            self.freeze(self.of(read), node, text)
-        own = [n for n in node.all_input_nodes if self.is_parameter(n)]
-        convolves = operation(node).startswith("conv")
-        if not (convolves or operation(node) == "linear" or any(len(shape_of(n)) > 1 for n in own)):
-            return
-        value = node.meta.get("val")
-        first = value[0] if isinstance(value, (tuple, list)) and value else value
-        name = self.name(own[0]) if own else ""
-        path = name.rpartition(".")[0] or name or module_path(node) or node.name
-        if isinstance(first, Tensor) and first.ndim > 1:
-            channels = int(first.shape[1 if convolves else -1])
-            self.unlabelled.append((path, channels, self.reason(node, text)))
-
-    def mark_inexact(self, labels: Labels, node: fx.Node) -> None:
-        """Removing these channels changes the result beyond losing them: a norm or mean runs over them."""
-        self.inexact.extend((label, self.reason(node, "runs over channels")) for label in labels)
-
-    def use(self, parameter: fx.Node, dim: int | None, role: str, ids: Tensor, node: fx.Node) -> None:
-        """Record that a parameter carries channels; several uses of one parameter are coupled."""
-        name = self.name(parameter)
-        ndim = len(shape_of(parameter))
-        own = ids if dim is None else channel_label(ids, dim, ndim)
-        for other in self.uses:
-            if other.parameter == name and (dim is None or other.dim is None or other.dim == dim):
-                theirs = other.ids if other.dim is None else channel_label(other.ids, other.dim, ndim)
-                self.unite(own, theirs, node)
-        self.uses.append(Use(name, dim, role, ids, node.name))
-
-    def parameter_label(self, parameter: fx.Node, node: fx.Node) -> Labels:
-        """Identities for the elements of a parameter that is used elementwise, made on first use."""
-        name = self.name(parameter)
-        if name not in self._elementwise:
-            shape = shape_of(parameter)
-            count = int(torch.Size(shape).numel())
-            if not shape or count > _LARGEST_ELEMENTWISE_PARAMETER:
-                return ()
-            self._elementwise[name] = self.ids.fresh(count).reshape(shape)
-        if not _follows(self, name, 0, node):
-            self.use(parameter, None, "through", self._elementwise[name], node)
-        return (self._elementwise[name],)
+            found = self.labels.get(read.name, ())
+            for item in found:
+                self.freeze((item,) if isinstance(item, Tensor) else item, node, text)
+            if self.is_parameter(read) and len(shape_of(read)) > 1:
+                for label in self.of(read)[:1]:
+                    self.uses.append(Use("writer", label.flatten(), node.name))
+        return ()
 
     def is_parameter(self, node: object) -> TypeGuard[fx.Node]:
         """Whether an argument is a parameter or buffer of the network."""
         return isinstance(node, fx.Node) and node.op == "get_attr"
+
+    def parameter(self, name: str, value: Tensor) -> Labels:
+        """A label for each dimension of a parameter; numbers that other values are indexed by have none."""
+        if name not in self._parameters:
+            labels: list[Tensor] = []
+            counts = value.dtype in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+            for dim, size in enumerate(() if counts else value.shape):
+                if size > 1:
+                    ids = self.ids.fresh(size)
+                    self.spans.append(Span(name, dim, int(ids[0]), size))
+                    labels.append(channel_label(ids, dim, value.ndim))
+            self._parameters[name] = tuple(labels)
+        return self._parameters[name]
 
 
 Rule = Callable[[Walk, fx.Node], "Labels | tuple[Labels, ...]"]
@@ -146,60 +175,79 @@ def shape_of(node: fx.Node) -> tuple[int, ...]:
     return tuple(int(size) for size in value.shape) if isinstance(value, Tensor) else ()
 
 
+def named(node: fx.Node, name: str, default: Any) -> Any:
+    """An argument of a node by its name in the operation's schema."""
+    schema = getattr(node.target, "_schema", None)
+    names = [a.name for a in schema.arguments] if schema is not None else []
+    return argument(node, names.index(name), name, default) if name in names else default
+
+
 def tensor_nodes(node: fx.Node) -> list[fx.Node]:
     """The tensors with at least one dimension that a node reads, in order."""
     return [n for n in node.all_input_nodes if shape_of(n)]
 
 
-def walk(module: fx.GraphModule, rules: dict[str, Rule]) -> Walk:
+def walk(module: fx.GraphModule, rule_of: Callable[[fx.Node], Rule | None]) -> Walk:
     """Label every value of a captured network."""
     state = Walk(module)
+    canonical, named = canonical_names(module), tensors(module)
     for node in module.graph.nodes:
-        if node.op == "call_function":
-            state.labels[node.name] = _apply(state, node, rules)
+        if node.op == "placeholder" or any(read.name in state.active for read in node.all_input_nodes):
+            state.active.add(node.name)
+        if node.op == "get_attr" and str(node.target) in named:
+            state.labels[node.name] = state.parameter(canonical[str(node.target)], named[str(node.target)])
+        elif node.op == "call_function" and (node.users or node.is_impure() or operation(node) == "getitem"):
+            rule = rule_of(node)
+            if rule is None:
+                state.refuse(node, f"the operation {operation(node)} is not handled")
+            else:
+                state.labels[node.name] = tuple(_clean(state, node, rule(state, node)))  # type: ignore[assignment]
+            _check_written(state, node)
         elif node.op == "output":
             for read in node.all_input_nodes:
                 state.freeze(state.of(read), node, "it is an output of the network")
-    _keep_what_others_read(state)
     return state
-
-
-def _keep_what_others_read(state: Walk) -> None:
-    """Freeze a parameter's channels where an operation reads the parameter without following them."""
-    readers: dict[str, list[fx.Node]] = {}
-    for node in state.module.graph.nodes:
-        if node.op == "get_attr":
-            readers.setdefault(state.name(node), []).extend(node.users)
-    for use in tuple(state.uses):
-        dims = range(use.ids.ndim) if use.dim is None else (use.dim,)
-        for reader in readers[use.parameter]:
-            if not all(_follows(state, use.parameter, dim, reader) for dim in dims):
-                state.freeze((use.ids,), reader, f"it reads {use.parameter} at its full size")
-
-
-def _follows(state: Walk, parameter: str, dim: int, node: fx.Node) -> bool:
-    return any(
-        use.parameter == parameter and use.node == node.name and use.dim in (None, dim) for use in state.uses
-    )
-
-
-def _apply(state: Walk, node: fx.Node, rules: dict[str, Rule]) -> Labels | tuple[Labels, ...]:
-    rule = rules.get(operation(node))
-    if rule is not None:
-        found = rule(state, node)
-        return tuple(_clean(state, node, found))  # type: ignore[return-value]
-    state.refuse(node, f"the operation {operation(node)} is not handled")
-    return ()
 
 
 def _clean(state: Walk, node: fx.Node, found: Sequence[Tensor | Labels]) -> Iterator[Tensor | Labels]:
     """Labels narrowed; one that is constant is dropped and its channel kept, as a value cannot lose all."""
+    kept: list[Tensor] = []
     for item in found:
         if not isinstance(item, Tensor):
             yield tuple(label for label in _clean(state, node, item) if isinstance(label, Tensor))
             continue
         label = narrowed(item)
-        if varies(label):
-            yield label
-        else:
+        if not varies(label):
             state.freeze((label,), node, "it is the only channel of a value")
+            continue
+        twin = next((i for i, other in enumerate(kept) if varies(other) == varies(label)), None)
+        if twin is None:
+            kept.append(label)
+        elif not torch.equal(kept[twin], label):
+            kept[twin] = _table(state, node, kept[twin], label)
+    yield from kept
+
+
+def _table(state: Walk, node: fx.Node, rows: Tensor, columns: Tensor) -> Tensor:
+    """One label for two that vary along the same dimensions: its cells die with either."""
+    pairs = torch.stack([rows.flatten(), columns.flatten()])
+    cells = torch.unique(pairs, dim=1, return_inverse=True)[1]
+    label = state.ids.fresh(int(cells.max()) + 1)[cells].reshape(rows.shape)
+    state.ids.factor(label, rows, columns, state.reason(node, "it is coupled to a fixed extent"))
+    return label
+
+
+def _check_written(state: Walk, node: fx.Node) -> None:
+    """What an operation writes into its operand must be labelled there as in its result."""
+    name = operation(node)
+    if (
+        not name.endswith("_")
+        or name.endswith("__")
+        or not node.args
+        or not isinstance(node.args[0], fx.Node)
+    ):
+        return
+    own = {d for label in state.of(node.args[0]) for d in varies(label)}
+    for label in state.of(node):
+        if not set(varies(label)) <= own:
+            state.freeze((label,), node, f"{name} writes it into a value without such channels")

@@ -8,64 +8,70 @@ dimension that leaves the most classes; what still fills no slice is frozen.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import torch
 from torch import Tensor, fx
 
 from joulecut.pruning.coupling.identities import FIXED
-from joulecut.pruning.coupling.labels import varies
+from joulecut.pruning.coupling.labels import narrowed, varies
 from joulecut.pruning.coupling.propagate import Walk
 
-__all__ = ["make_slabs", "torn"]
+__all__ = ["every_label", "make_slabs", "torn"]
 
-_ROUNDS = 8
+_ROUNDS: Final = 12
 
 
 def make_slabs(walk: Walk) -> None:
     """Tie, then freeze, until every class is a slab, and a part, of every value it appears in."""
-    _tie_and_freeze(walk)
-    _keep_last_channels(walk)
+    labels = list(every_label(walk))
+    for last in range(_ROUNDS):
+        solution = walk.ids.solve()
+        whole = True
+        for node, label in labels:
+            if len(varies(label)) < 2:
+                continue
+            for layer in solution.layers(label):
+                seen = narrowed(layer)
+                broken = torn(seen, walk.ids.count)
+                if len(broken) and last == _ROUNDS - 1:
+                    walk.freeze((broken,), node, "its channels fill no complete slice")
+                elif len(broken):
+                    whole = False
+                    _tie(walk, node, seen)
+        if whole:
+            break
+    _keep_last_channels(walk, labels)
 
 
-def _tie_and_freeze(walk: Walk) -> None:
-    for _ in range(_ROUNDS):
-        root = walk.ids.solve().root
-        broken = [(node, label) for node, label in _tables(walk) if torn(root[label])]
-        if not broken:
-            return
-        for node, label in broken:
-            keep = max(varies(label), key=lambda d, seen=root[label]: _classes_along(seen, d))  # type: ignore[misc]
-            walk.tie(label, [d for d in varies(label) if d != keep], node)
-    root = walk.ids.solve().root
-    for node, label in _tables(walk):
-        for number in torn(root[label]):
-            where = torch.nonzero(root == number).flatten()
-            walk.freeze((where,), node, "its channels fill no complete slice")
+def _tie(walk: Walk, node: fx.Node, seen: Tensor) -> None:
+    keep = max(varies(seen), key=lambda d: _classes_along(seen, d))
+    for d in varies(seen):
+        if d != keep:
+            walk.unite(seen, seen.narrow(d, 0, 1), node)
+            seen = seen.narrow(d, 0, 1)
 
 
-def _keep_last_channels(walk: Walk) -> None:
+def _keep_last_channels(walk: Walk, labels: list[tuple[fx.Node, Tensor]]) -> None:
     """Freeze a class that is all of some value: without it nothing of the value would be left."""
-    root = walk.ids.solve().root
-    for node, label in _labels(walk):
-        seen = root[label].flatten()
-        if int(seen[0]) != FIXED and bool((seen == seen[0]).all()):
-            walk.freeze((label,), node, "it is the only channel of a value")
+    solution = walk.ids.solve()
+    for node, label in labels:
+        for layer in solution.layers(label):
+            seen = layer.flatten()
+            if int(seen[0]) != FIXED and bool((seen == seen[0]).all()):
+                walk.freeze((seen[:1],), node, "it is the only channel of a value")
 
 
-def _tables(walk: Walk) -> Iterator[tuple[fx.Node, Tensor]]:
-    """Labels that vary along more than one dimension, with the node that they belong to."""
-    return ((node, label) for node, label in _labels(walk) if len(varies(label)) > 1)
-
-
-def _labels(walk: Walk) -> Iterator[tuple[fx.Node, Tensor]]:
+def every_label(walk: Walk) -> Iterator[tuple[fx.Node, Tensor]]:
+    """Every label once, with the first node that carries it."""
     nodes = {node.name: node for node in walk.module.graph.nodes}
+    seen: set[int] = set()
     for name, found in walk.labels.items():
         for item in found:
             for label in (item,) if isinstance(item, Tensor) else item:
-                yield nodes[name], label
-    for use in walk.uses:
-        if use.dim is None:
-            yield nodes[use.node], use.ids
+                if id(label) not in seen:
+                    seen.add(id(label))
+                    yield nodes[name], label
 
 
 def _classes_along(seen: Tensor, dim: int) -> int:
@@ -73,20 +79,20 @@ def _classes_along(seen: Tensor, dim: int) -> int:
     return int(torch.unique(seen.movedim(dim, 0).reshape(seen.shape[dim], -1).amin(1)).numel())
 
 
-def torn(seen: Tensor) -> list[int]:
-    """Classes of a label that do not fill complete slices along one dimension.
+def torn(seen: Tensor, classes: int) -> Tensor:
+    """Classes, of ``classes``, that do not fill complete slices of a label along one dimension.
 
-    >>> torn(torch.tensor([[1, 1], [2, 2]]))
-    []
-    >>> torn(torch.tensor([[1, 2], [2, 1]]))
-    [1, 2]
+    >>> torn(torch.tensor([[1, 1], [2, 2]]), 3)
+    tensor([], dtype=torch.int64)
+    >>> torn(torch.tensor([[1, 2], [2, 1]]), 3)
+    tensor([1, 2])
     """
-    classes, where, counts = torch.unique(seen, return_inverse=True, return_counts=True)
-    whole = classes == FIXED
-    for d in varies(seen):
-        rows = where.movedim(d, 0).reshape(seen.shape[d], -1)
+    counts = torch.bincount(seen.flatten(), minlength=classes)
+    whole = counts == 0
+    whole[FIXED] = True
+    for d in range(seen.ndim):
+        rows = seen.movedim(d, 0).reshape(seen.shape[d], -1)
         constant = (rows == rows[:, :1]).all(1)
-        filled = torch.zeros(len(classes), dtype=torch.long)
-        filled.index_add_(0, rows[constant, 0], torch.full((int(constant.sum()),), rows.shape[1]))
+        filled = torch.bincount(rows[constant, 0], minlength=classes) * rows.shape[1]
         whole |= filled == counts
-    return [int(c) for c in classes[~whole]]
+    return torch.nonzero(~whole).flatten()
