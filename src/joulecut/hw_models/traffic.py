@@ -6,7 +6,8 @@ the chip. A layer that fits is read and written once. One that does not is tiled
 - weights outer: groups of output channels, each with a band of the input's rows; the input is read n times;
 - inputs outer: bands of rows, each with the weights streamed past; the weights are read n times, the rows
   that neighbouring bands share (the halo) twice;
-- spilled: partial sums leave the chip and come back, W + I + 3 O, which always works.
+- spilled: groups of input channels, whose n partial sums leave the chip and come back, W + I + (2 n - 1) O;
+- nothing kept: each row of the output streams all weights and its window of the input, which always works.
 
 Every formula is non-decreasing in W, I and O and non-increasing in S, and so is the least of them. The loop
 orders are those of Chen et al., "Eyeriss", JSSC 52(1), 2017, doi 10.1109/JSSC.2016.2616357; nothing is kept
@@ -38,14 +39,22 @@ def offchip_bytes(
     kernel = layer.weight_shape[2] if len(layer.weight_shape) > 2 else 1
     once = tiled_bytes(
         weight_bytes,
-        in_bytes / calls,
+        in_bytes * _under_kernel(layer) / calls,
         out_bytes / calls,
         onchip_bytes,
         rows=(_rows(layer.in_shape), _rows(layer.out_shape)),
         kernel_rows=kernel,
-        channels=max(layer.out_channels, 1),
+        channels=(max(layer.in_channels // layer.groups, 1), max(layer.out_channels, 1)),
     )
     return once * calls
+
+
+def _under_kernel(layer: LayerWork) -> float:
+    """Share of the input that the kernel of a strided convolution ever covers; the rest is never read."""
+    if len(layer.weight_shape) != 4 or len(layer.in_shape) != 4 or len(layer.out_shape) != 4:
+        return 1.0
+    sides = zip(layer.weight_shape[2:], layer.in_shape[2:], layer.out_shape[2:], strict=True)
+    return math.prod(min(kernel * out / max(wide, 1), 1.0) for kernel, wide, out in sides)
 
 
 def _rows(shape: tuple[int, ...]) -> int:
@@ -63,7 +72,7 @@ def tiled_bytes(
     *,
     rows: tuple[int, int],
     kernel_rows: int = 1,
-    channels: int = 1,
+    channels: tuple[int, int] = (1, 1),
 ) -> float:
     """Bytes of one layer over the edge of the chip.
 
@@ -74,25 +83,30 @@ def tiled_bytes(
         onchip: bytes of memory on the chip.
         rows: rows of the input and of the output.
         kernel_rows: rows of the kernel.
-        channels: channels written, into which weights can be split.
+        channels: channels read (of one group) and written, along which weights can be split.
 
     >>> tiled_bytes(100, 50, 50, 200, rows=(10, 10))
     200.0
-    >>> tiled_bytes(100, 50, 50, 60, rows=(10, 10), channels=10)  # weights in 2 halves, the input twice
+    >>> tiled_bytes(100, 50, 50, 60, rows=(10, 10), channels=(1, 10))  # weights in 2 halves, the input twice
     250.0
     """
     once = weights + reads + writes
     if once <= onchip:
         return float(once)
-    rows_in, rows_out = rows
+    (rows_in, rows_out), (channels_in, channels_out) = rows, channels
+    row_out = writes / rows_out
     window = kernel_rows * reads / rows_in
-    found = [once + 2 * writes]
-    room = onchip - window - writes / rows_out
-    if room > 0 and (n := math.ceil(weights / room)) <= channels:
+    found = [rows_out * weights + kernel_rows * reads + writes]
+    if (n := _parts(weights, onchip - window - row_out)) <= channels_out:
         found.append(weights + n * reads + writes)
-    stride = max(rows_in / rows_out, 1.0)
-    halo = max(kernel_rows - stride, 0.0) * reads / rows_in
-    room = onchip - weights / channels - halo
-    if room > 0 and (n := math.ceil((reads + writes) / room)) <= rows_out:
+    halo = max(kernel_rows - max(rows_in / rows_out, 1.0), 0.0) * reads / rows_in
+    if (n := _parts(reads + writes, onchip - weights / channels_out - halo)) <= rows_out:
         found.append(n * weights + reads + (n - 1) * halo + writes)
-    return float(min(found))
+    if (n := _parts(weights + window, onchip - row_out)) <= channels_in:
+        found.append(weights + reads + (2 * n - 1) * writes)
+    return float(max(min(found), once))
+
+
+def _parts(size: float, room: float) -> float:
+    """Into how many parts something must be split to fit."""
+    return math.ceil(size / room) if room > 0 else math.inf

@@ -1,0 +1,1 @@
+"""Other models' figures in joulecut's records: one optional package a file, imported when it is asked."""
