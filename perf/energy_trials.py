@@ -22,7 +22,7 @@ from joulecut.hw_models.resolve import respecified
 from joulecut.hw_models.spec import Category, DeviceSpec, Source
 from joulecut.workload.layer import Workload
 from perf.energy_rows import ROUNDS, PublishedRow, Series, family
-from perf.populations import described, figure, population, priced, quantities, widened
+from perf.populations import described, figure, group_fit, population, priced, quantities, widened
 
 __all__ = ["Trial", "left_out_boards", "left_out_families", "left_out_networks", "microcontroller_boards"]
 
@@ -265,7 +265,31 @@ def datasheet_boards(series: Sequence[Series]) -> Iterator[Trial]:
         listed = REMEMBERED_PJ_PER_CYCLE.get(each.first.board)
         if listed is None or any(row.energy_j is None for row in each.rows) or "3.0" in each.first.supply:
             continue
-        others = same_runtime(series, each) or [s for s in series if s.first.board != each.first.board]
-        device = core_prior(others, each.first, listed * _REAL_OVER_DATASHEET * 1e-12)
+        others = [s for s in series if s.first.board != each.first.board]
+        same = same_runtime(series, each)
+        profile = population(same or others, by_cycles=True)
+        level = _cycles_level(others, each) / float(np.array(quantities(each.first)) @ profile)
+        label = f"datasheet, {'same' if same else 'other'} runtime{'' if same else 's'}"
+        j_per_cycle = listed * _REAL_OVER_DATASHEET * 1e-12
+        device = _device(profile * level, each.first, "microcontroller", j_per_cycle)
         for row in each.rows:
-            yield _trial(each, row, "datasheet", device, control_of(device))
+            yield _trial(each, row, label, device, control_of(device))
+
+
+def _cycles_level(others: Sequence[Series], each: Series) -> float:
+    """Cycles that a series' first network should take, by its core and by its runtime.
+
+    The logarithm of a series' level is taken as the sum of an effect of the core and one of the runtime's
+    major version, found by least squares (of least norm) from other boards.
+    """
+    found = group_fit(others, by_cycles=True)
+    names = sorted({name for s in (*others, each) for name in _effects(s)})
+    design = np.array([[1.0, *(float(name in _effects(s)) for name in names)] for s in others])
+    effects = np.linalg.lstsq(design, np.log(found.scales), rcond=None)[0]
+    level = effects @ np.array([1.0, *(float(name in _effects(each)) for name in names)])
+    return float(np.exp(level)) * float(np.array(quantities(each.first)) @ found.shape)
+
+
+def _effects(series: Series) -> tuple[str, str]:
+    first = series.first
+    return f"core {first.core}", f"runtime {first.runtime} {first.version.partition('.')[0]}"

@@ -53,7 +53,7 @@ def test_a_terminal_of_ascii_gets_ascii() -> None:
     assert code == 0
     assert printed.isascii()
     assert " uJ/layer" in printed
-    assert "x// 1.26" in printed
+    assert "x// 1.25" in printed
     assert "\\u" not in printed
     listed = shell("joulecut devices raspberry-pi-4b/tflite/float32 --json", **old)[1]
     assert json.loads(listed)["name"] == "raspberry-pi-4b/tflite/float32"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from joulecut.hw_models.energy import padded_work
-from joulecut.hw_models.intervals import DATASHEET, SCALED, Interval, interval, total_factor_90
+from joulecut.hw_models.intervals import DATASHEET, SCALED, Interval, interval, stated_factor_90
 from joulecut.hw_models.spec import DeviceSpec
 from joulecut.units import format_count, format_quantity
 from joulecut.workload.layer import LayerWork
@@ -46,8 +46,8 @@ def network_interval(
     distance = _distance(device, sum(layer.macs for layer in layers) / batch)
     memory = _memory_warnings(device, layers)
     own = device.figures.get("own_factor_90")
-    wider = device.figures.get("factor_90")
-    known = max(total_factor_90(mode), wider.value if wider and mode == device.mode else 1.0)
+    stated = device.figures.get("factor_90")
+    known = stated_factor_90(mode, stated.value if stated and mode == device.mode else None)
     if mode == "latency-measured":
         floor = max(known, SCALED) if device.prior_only else known
     else:
@@ -56,7 +56,7 @@ def network_interval(
         if memory:
             floor = max(floor, DATASHEET)
     size = (_size_warning(device),) if distance > _BEYOND else ()
-    return interval(mode, own_90=own.value if own else None, at_least=floor), memory + size
+    return interval(mode, own_90=own.value if own else None, total_90=floor), memory + size
 
 
 def _distance(device: DeviceSpec, macs: float) -> float:

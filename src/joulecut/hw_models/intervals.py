@@ -24,6 +24,7 @@ __all__ = [
     "Interval",
     "interval",
     "residual_factor_90",
+    "stated_factor_90",
     "total_factor_90",
 ]
 
@@ -75,7 +76,7 @@ class Interval:
         """Both parts at 90 %, joined in the log domain.
 
         >>> round(interval("calibrated-3").total_90, 6)
-        1.35
+        1.33
         """
         return math.exp(math.hypot(math.log(self.common_90), math.log(self.own_90)))
 
@@ -114,19 +115,19 @@ def _factors(mode: str) -> tuple[float, float]:
     return MODES[mode]
 
 
-def interval(mode: str, *, own_90: float | None = None, at_least: float = 1.0) -> Interval:
+def interval(mode: str, *, own_90: float | None = None, total_90: float | None = None) -> Interval:
     """The interval of a mode, split so that both parts together give the mode's factor.
 
     Args:
         mode: datasheet, scaled, calibrated-N, latency-measured or definition.
         own_90: the own part at 90 %; ``OWN_FACTOR_90`` by default.
-        at_least: a floor for the factor of both parts together at 90 %.
+        total_90: the factor of both parts together at 90 %; the mode's by default.
 
     Raises:
         ValueError: a mode that does not exist.
     """
     half, most = _factors(mode)
-    total = max(most, at_least)
+    total = most if total_90 is None else total_90
     if total == 1.0:
         return Interval()
     wider = math.log(total) / math.log(most) if most > 1 else 1.0
@@ -139,6 +140,19 @@ def interval(mode: str, *, own_90: float | None = None, at_least: float = 1.0) -
 def _rest(total: float, own: float) -> float:
     """The factor that makes ``total`` together with ``own``, in the log domain."""
     return math.exp(math.sqrt(math.log(total) ** 2 - math.log(own) ** 2))
+
+
+def stated_factor_90(mode: str, stated: float | None) -> float:
+    """The 90 % factor of a device whose file may state one of its own.
+
+    A figure widens what the mode is worth; that of a device scaled from another takes its place.
+
+    >>> [stated_factor_90(*each) for each in (("calibrated-8", 1.1), ("scaled", 1.6), ("scaled", None))]
+    [1.25, 1.6, 2.5]
+    """
+    if stated is None:
+        return total_factor_90(mode)
+    return stated if mode == "scaled" else max(total_factor_90(mode), stated)
 
 
 def residual_factor_90(residuals: Sequence[float]) -> float:

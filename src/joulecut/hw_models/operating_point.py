@@ -9,7 +9,6 @@ The only published pair of one chip at two voltages, a Syntiant NDP9120 at 0.9 V
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Final
 
 from joulecut.errors import UsageError
@@ -77,17 +76,14 @@ def _changed(device: DeviceSpec, changes: dict[str, float]) -> DeviceSpec:
     for key, value in changes.items():
         unit, si = FIGURES[key]
         figures[key] = Figure(key, value / si, unit, source)
-    scaled = respecified(
+    return respecified(
         device,
         {key: figures[key] for key in FIGURES if key in figures},
-        mode=device.mode,
+        mode=device.mode if "pj_per_cycle" not in changes or device.prior_only else "scaled",
         prior_only=device.prior_only,
         note=device.note,
         calibration=device.calibration,
     )
-    if "pj_per_cycle" not in changes or device.prior_only:
-        return scaled
-    return replace(scaled, mode="scaled")
 
 
 def _shown(device: DeviceSpec) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from joulecut.hw_models.calibration import Calibration
 from joulecut.hw_models.figures import FIGURES, INSTEAD, TERMS
-from joulecut.hw_models.intervals import interval
+from joulecut.hw_models.intervals import interval, stated_factor_90
 from joulecut.hw_models.profile import Boundary
 from joulecut.hw_models.spec import Axis, Category, Coefficients, DeviceSpec, Figure, MemoryLevel
 
@@ -46,7 +46,9 @@ def resolve(
         boundary=boundary,
         mode=mode,
         interval=interval(
-            mode, own_90=si(figures, "own_factor_90") or None, at_least=si(figures, "factor_90", 1.0)
+            mode,
+            own_90=si(figures, "own_factor_90") or None,
+            total_90=stated_factor_90(mode, si(figures, "factor_90") or None),
         ),
         coefficients=_by_cycles(figures) if "pj_per_cycle" in figures else _by_terms(figures),
         figures=figures,
