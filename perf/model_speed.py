@@ -143,7 +143,7 @@ def fvcore_s() -> float:
 
 
 def zigzag_s(work: Workload) -> float:
-    """CPU seconds of ZigZag's search for every layer of a network, on the accelerator of the stored oracle."""
+    """CPU seconds of ZigZag's search for every layer, on the accelerator of the stored oracle."""
     from perf.onnx_networks import write_network
     from perf.zigzag_oracle import search
 

@@ -58,7 +58,7 @@ class Agreement:
 
 
 def search(model: Path, lpf_limit: int) -> tuple[tuple[OracleLayer, ...], float]:
-    """Search every layer of a network on the edge-TPU-like accelerator; the layers and the CPU seconds taken."""
+    """Search every layer of a network on the edge-TPU-like accelerator: layers and CPU seconds."""
     from joulecut.hw_models.backends.zigzag import search as searched
 
     inputs = _inputs()
