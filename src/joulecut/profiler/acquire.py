@@ -17,14 +17,13 @@ from joulecut.profiler.clock import Clock
 from joulecut.profiler.evaluate import MACHINE
 from joulecut.profiler.records import DeviceState, Domain, Fact, Mark, Read, Trace
 from joulecut.profiler.sensors.sensor import Sensor
+from joulecut.profiler.ticks import QUICK_TICK_S
 
-__all__ = ["POLL_S", "QUICK_TICK_S", "Recorder"]
+__all__ = ["POLL_S", "Recorder"]
 
 POLL_S: Final = 0.005
 """Between polls of a slow counter. With edges in the middle of such a gap, windows of 0.6 s with 100 ms ticks
 were 0.4 % off (rms); with polls every 10 ms, 1.1 to 1.4 %."""
-QUICK_TICK_S: Final = 0.0125
-"""A counter that changes at least this often is waited for at the ends of a window, and not polled in it."""
 _WRAP_SHARE: Final = 3.0
 _MANY: Final = 50_000
 _NEAR_S: Final = 1.0

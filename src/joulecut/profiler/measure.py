@@ -16,7 +16,7 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Generic, ParamSpec, Self, TypeVar
 
 from joulecut.errors import UsageError
 from joulecut.estimate import Estimate
@@ -92,7 +92,7 @@ class Meter:
         self._recorder: Recorder | None = None
         self._open = False
 
-    def __enter__(self) -> Meter:
+    def __enter__(self) -> Self:
         if self._recorder is not None:
             raise UsageError("a meter can be used once.", hint="Make another one.")
         with ExitStack() as stack:

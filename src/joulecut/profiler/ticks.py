@@ -17,8 +17,10 @@ from joulecut.profiler.edges import Edge
 from joulecut.profiler.grid import refined
 from joulecut.profiler.wraps import Series
 
-__all__ = ["Staircase", "staircase", "tick_period"]
+__all__ = ["QUICK_TICK_S", "Staircase", "staircase", "tick_period"]
 
+QUICK_TICK_S: Final = 0.0125
+"""A counter that changes at least this often is waited for at the ends of a window, and not polled in it."""
 _SHARP: Final = 0.25
 """An edge is sharp where it is known to this share of a tick."""
 _LEAST_STEPS: Final = 3

@@ -8,7 +8,6 @@ named as attributed.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +15,7 @@ from typing import Final
 from joulecut.errors import UsageError
 from joulecut.estimate import Estimate, Spread
 from joulecut.profiler.domains import Piece, common_name, gain_spread, own_spread, reckon, stairs_of
+from joulecut.profiler.level import Level
 from joulecut.profiler.reckoned import UNIFORM_90, Reckoned, Span
 from joulecut.profiler.records import Quality, Trace
 from joulecut.profiler.ticks import Staircase
@@ -170,7 +170,7 @@ class _Reader:
         self._trace = trace
         self._parts = parts
         self._stairs = [one for one in stairs_of(trace) if one.series.domain.counted]
-        self._points = [_points(one) for one in self._stairs]
+        self._levels = [Level(one) for one in self._stairs]
         self.tick_s = max((one.tick_s or 0.0 for one in self._stairs), default=0.0)
 
     def window(self, label: str, span: Span, steps: Sequence[_Named]) -> TrainingWindow:
@@ -240,8 +240,8 @@ class _Reader:
         """Joules of the spans; each end is known to a tick."""
         tick_j = math.hypot(
             *(
-                self._between(points, within) / within.duration_s * (one.tick_s or 0.0)
-                for one, points in zip(self._stairs, self._points, strict=True)
+                level.between(within) / within.duration_s * (one.tick_s or 0.0)
+                for one, level in zip(self._stairs, self._levels, strict=True)
             )
         )
         half = UNIFORM_90 * tick_j * math.sqrt(len(spans) / 2)
@@ -258,41 +258,7 @@ class _Reader:
         )
 
     def _joules(self, spans: Sequence[Span]) -> float:
-        return math.fsum(self._between(points, span) for points in self._points for span in spans)
-
-    @staticmethod
-    def _between(points: _Points, span: Span) -> float:
-        return points.at(span.end_s) - points.at(span.begin_s)
-
-
-@dataclass(frozen=True, slots=True)
-class _Points:
-    """Joules as a function of time, linear between points."""
-
-    times_s: tuple[float, ...]
-    joules: tuple[float, ...]
-
-    def at(self, time_s: float) -> float:
-        after = bisect_right(self.times_s, time_s)
-        if after in (0, len(self.times_s)):
-            return self.joules[min(after, len(self.joules) - 1)] if self.joules else 0.0
-        first_s, last_s = self.times_s[after - 1], self.times_s[after]
-        share = (time_s - first_s) / (last_s - first_s)
-        return self.joules[after - 1] + share * (self.joules[after] - self.joules[after - 1])
-
-
-def _points(stairs: Staircase) -> _Points:
-    """Of a counter that was polled, its steps; of a quicker one, its readings; of a gauge, its integral."""
-    series = stairs.series
-    if series.domain.kind == "gauge":
-        steps = [0.0]
-        for k in range(1, len(series.values)):
-            mean_w = (series.values[k - 1] + series.values[k]) / 2
-            steps.append(steps[-1] + mean_w * (series.times_s[k] - series.times_s[k - 1]))
-        return _Points(series.times_s, tuple(steps))
-    if len(stairs.sharp) > len(stairs.edges) / 2:
-        return _Points(tuple(e.at_s for e in stairs.sharp), tuple(e.value_j for e in stairs.sharp))
-    return _Points(series.times_s, series.values)
+        return math.fsum(level.between(span) for level in self._levels for span in spans)
 
 
 def _gain(stairs: Sequence[Staircase], joules: float) -> Spread:

@@ -1,11 +1,13 @@
 """Windows as users open them, on simulated sensors; and traces that are saved and read again."""
 
+import json
 import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 import joulecut as jc
 from joulecut.codec import to_json
@@ -14,6 +16,7 @@ from joulecut.profiler.evaluate import evaluate
 from joulecut.profiler.measure import Measuring, Meter
 from joulecut.profiler.recording import load_trace, save_trace
 from joulecut.profiler.simulate import Fault, Load, SimulatedSensor, World, energy_counter, power_gauge
+from joulecut.schemas import schema_path
 
 RAPL = energy_counter("package:0", "cpu", tick_s=0.001)
 NVML = energy_counter("gpu:0", "cpu", tick_s=0.1, quantum_j=1e-3, counts=0, boundary="board_dc")
@@ -219,6 +222,9 @@ def test_a_saved_trace_gives_the_same_bytes(meters: tuple[object, ...], tmp_path
     jc.save(window.measurement, tmp_path / "measured.json")
     assert jc.load(tmp_path / "measured.json") == window.measurement
     assert jc.load(tmp_path / "run.json") == window.trace
+    for name, file in (("trace", "run.json"), ("measurement", "measured.json")):
+        schema = json.loads(schema_path(name).read_text())
+        assert Draft202012Validator(schema).is_valid(json.loads((tmp_path / file).read_text()))
 
 
 @pytest.mark.parametrize(
