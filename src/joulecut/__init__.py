@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from joulecut.hw_models.spec import DeviceSpec
     from joulecut.profiler.measure import Meter
     from joulecut.profiler.records import Measurement
+    from joulecut.profiler.training import TrainingMeter
     from joulecut.pruning.records import Budget, PruneRecord
 
     __version__: str
@@ -50,6 +51,7 @@ __all__ = [
     "Meter",
     "PruneRecord",
     "PruneResult",
+    "TrainingMeter",
     "__version__",
     "apply",
     "battery",
@@ -79,6 +81,7 @@ _HOMES: Final[dict[str, str]] = {
     "Measurement": "joulecut.profiler.records",
     "Meter": "joulecut.profiler.measure",
     "PruneRecord": "joulecut.pruning.records",
+    "TrainingMeter": "joulecut.profiler.training",
 }
 """Where the records live; every other public name is one of ``joulecut.api``."""
 
