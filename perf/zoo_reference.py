@@ -26,7 +26,7 @@ CONTRACTIONS = frozenset(
     + ["conv_transpose2d", "convolution", "_convolution"]
 )
 _ALONE = """
-    abs alias alpha_dropout arctan as_strided assert_tensor_metadata batch_norm bernoulli cat
+    abs alias alpha_dropout arctan as_strided assert_tensor_metadata bernoulli cat
     channel_shuffle chunk clone col2im concat concatenate constant_pad_nd contiguous copy detach
     diagonal divide dropout embedding empty_like expand expand_as feature_dropout fill flatten flip
     floor_divide full_like gather gelu getitem glu hardsigmoid hardswish hardtanh hstack im2col index
@@ -233,6 +233,19 @@ def _norm(ref: Reference, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str
     return masked.rms_norm(x, alive, over, weight, torch.finfo(x.dtype).eps if eps is None else eps)
 
 
+def _batch_norm(ref: Reference, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """In training (so are weights standardised) the statistics run over everything but dimension 1."""
+    x, weight, bias = args[0], *args[1:3]
+    alive = ref.mask(node.args[0], tuple(x.shape))
+    over = [d for d in range(x.ndim) if d != 1]
+    if alive is None or not args[5] or not masked.partly_dead(alive, over):
+        return _plain(node, args, kwargs)
+    ref.counted.add(operation(node))
+    shape = [-1 if d == 1 else 1 for d in range(x.ndim)]
+    weight, bias = (None if p is None else p.reshape(shape) for p in (weight, bias))
+    return masked.layer_norm(x, alive, over, weight, bias, args[7])
+
+
 def _attention(ref: Reference, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     q, k, v = (ref.silenced(n, x) for n, x in zip(node.args[:3], args[:3], strict=True))
     alive = ref.mask(node.args[1], tuple(k.shape))
@@ -263,5 +276,6 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("softmax", "log_softmax", "_softmax"), _softmax),
     **dict.fromkeys(("layer_norm", "group_norm", "rms_norm"), _norm),
     **dict.fromkeys(("lstm", "gru"), _recurrent),
+    "batch_norm": _batch_norm,
     "scaled_dot_product_attention": _attention,
 }
