@@ -11,6 +11,7 @@ takes the folder as a parameter. CASE is a part of a case's name.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from perf.sensors_machine import Machine, machine, why_no_namespace
 from perf.sensors_simulated import print_simulated
 from perf.sensors_table import Verdict, print_case
 
+PRIORITY = -15
 PEERS = Path(__file__).parents[1] / ".venv-perf" / "bin" / "python"
 
 
@@ -38,6 +40,15 @@ def answers(case: Case, on: Machine, *, sample: bool, no_peers: dict[str, str]) 
     return found
 
 
+def hurry() -> str:
+    """Ask for a high priority, which every tool and every stand-in inherits; what came of it."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+    except PermissionError:
+        return "at the usual priority (a higher one needs root): other programs may delay readings and loads"
+    return f"at priority {PRIORITY}, all tools alike"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -46,6 +57,7 @@ def main() -> None:
     parser.add_argument("--sample", action="store_true", help="few windows, for a first look")
     parser.add_argument("--peers", type=Path, default=PEERS, help="the Python that has the peers")
     args = parser.parse_args()
+    print(f"{hurry()}; load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
     absent = "" if args.peers.exists() else f"not run: no {args.peers} (`make perf-env` makes it)"
     rooted = why_no_namespace()
     no_peers = {"gpu": absent, "cpu": absent or (rooted and f"not run: needs root ({rooted})")}
