@@ -129,9 +129,9 @@ def _by_mode(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
 
 def ranks(trials: Sequence[Trial]) -> None:
     """Rank correlation of predicted and published energies within each submission (requirement 12)."""
-    groups: dict[str, list[Trial]] = defaultdict(list)
+    groups: dict[tuple[str, int], list[Trial]] = defaultdict(list)
     for trial in trials:
-        groups[trial.series].append(trial)
+        groups[trial.series, trial.draw].append(trial)
     found = []
     for group in groups.values():
         model, actual = (np.argsort(np.argsort(each)) for each in (

@@ -41,6 +41,7 @@ class Trial:
         mode: what was known of the device.
         estimate: predicted joules.
         control_j: what a price per MAC alone predicts.
+        draw: number of the draw of known networks.
     """
 
     row: PublishedRow
@@ -48,6 +49,7 @@ class Trial:
     mode: str
     estimate: Estimate
     control_j: float
+    draw: int = 0
 
     @property
     def actual_j(self) -> float:
@@ -155,7 +157,7 @@ def left_out_boards(
                 plain = calibrate(control, _measured(known)) if count else control
                 mode = f"{count} networks"
                 for row in unknown:
-                    yield _trial(each, row, mode, device, plain)
+                    yield replace(_trial(each, row, mode, device, plain), draw=draw)
                     if count:
                         yield _trial(each, row, f"{mode}, latency", device, plain, row.latency_s)
 
