@@ -162,6 +162,8 @@ class Window:
     def trace(self) -> Trace:
         """The readings about this window alone; the same at every call.
 
+        The first call waits for the counters' next step where the meter is still open: a tick or two.
+
         Raises:
             UsageError: the window has not ended.
         """
