@@ -182,13 +182,14 @@ def _export(
     model: torch.nn.Module, example: tuple[torch.Tensor, ...]
 ) -> tuple[torch.export.ExportedProgram, bool]:
     doubled = tuple(torch.cat([t, t]) if t.ndim and t.shape[0] == 1 else t for t in example)
+    as_given = all(t is given for t, given in zip(doubled, example, strict=True))
     batch = torch.export.Dim("batch", min=1)
     for args, dynamic in ((doubled, True), (example, False)):
         shapes = tuple({0: batch} if t.ndim else None for t in args) if dynamic else None
         attempt = _Attempt()
         with attempt:
             program = torch.export.export(model, args, dynamic_shapes=_wrap(model, shapes), strict=False)
-            if not dynamic or _runs(_graph(program, model), example):
+            if not dynamic or as_given or _runs(_graph(program, model), example):
                 return program, dynamic
         if attempt.error is not None and not dynamic:
             raise _trace_error(model, attempt.error) from attempt.error
