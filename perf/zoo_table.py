@@ -29,7 +29,8 @@ def line(result: Result) -> str:
     difference = f"{result['difference']:.0e}" if "difference" in result else "    -"
     seconds = f"{result['couple_s']:6.1f} s" if "couple_s" in result else "       -"
     memory = f"{result.get('peak_rss_bytes', 0) / GIB:5.2f} GiB"
-    why = result.get("reason") or _marks(result)
+    retried = f"setting {result['setting']}" if result.get("setting") else ""
+    why = result.get("reason") or _marks(result) or retried
     return (
         f"{result['name']:40} {result['verdict']:11} {kept} {difference} {seconds} {memory}  {why}".rstrip()
     )
@@ -96,33 +97,44 @@ def _cost(ours: Mapping[str, Result], peer: Mapping[str, Result]) -> list[str]:
 
 
 def _totals(names: Sequence[str], ours: Mapping[str, Result], peer: Mapping[str, Result]) -> list[str]:
+    """Counts of both sides, against the bars where all networks have been tried."""
     mine, theirs = _verdicts(names, ours), _verdicts(names, peer)
+    good = sum(mine[verdict] for verdict in GOOD)
     lines = [""]
     if mine:
-        good = sum(mine[verdict] for verdict in GOOD)
-        spared = sum(_exact_without(ours.get(name, {})) for name in names)
-        whole = len(names) >= EXACT_BAR
+        whole = mine.total() == len(names) >= EXACT_BAR
+        spared = sum(_exact_without(ours[name]) for name in names if name in ours)
         lines += [
             f"joulecut: {good} of {mine.total()} smaller and equal to the reference"
-            + (f" (bar {EXACT_BAR}: {_met(good >= EXACT_BAR)})" if whole else ""),
+            + _bar(EXACT_BAR, good >= EXACT_BAR, whole),
             f"  of them marked inexact: {mine['inexact']}"
-            + (f" (bar {INEXACT_BAR}: {_met(mine['inexact'] <= INEXACT_BAR)})" if whole else ""),
+            + _bar(INEXACT_BAR, mine["inexact"] <= INEXACT_BAR, whole),
             f"  of those, {spared} are 5 % smaller and exact with their inexact groups left whole; "
             f"{mine['inexact'] - spared} are not",
-            f"  wrong: {mine['wrong']} (bar 0: {_met(mine['wrong'] == 0)})",
-            f"  break in forward: {mine['breaks']} (bar 0: {_met(mine['breaks'] == 0)})",
+            f"  wrong: {mine['wrong']}" + _bar(0, mine["wrong"] == 0, whole),
+            f"  break in forward: {mine['breaks']}" + _bar(0, mine["breaks"] == 0, whole),
             f"  others: {_others(mine, (*GOOD, 'wrong', 'breaks'))}",
         ]
     if theirs:
+        plain = sum(peer[n]["verdict"] == "runs" and not peer[n]["setting"] for n in names if n in peer)
         lines += [
-            f"Torch-Pruning: {theirs['runs']} of {theirs.total()} run and are smaller (equal to nothing)",
+            f"Torch-Pruning: {theirs['runs']} of {theirs.total()} run and are smaller (equal to nothing), "
+            f"{plain} as its examples call it, the others with further settings",
             f"  others: {_others(theirs, ('runs',))}",
         ]
     if mine and theirs:
-        lead = sum(mine[verdict] for verdict in GOOD) - theirs["runs"]
-        bar = f" (bar {LEAD_BAR}: {_met(lead >= LEAD_BAR)})" if len(names) >= EXACT_BAR else ""
-        lines.append(f"joulecut ahead by {lead} networks{bar}")
+        whole = mine.total() == theirs.total() == len(names) >= EXACT_BAR
+        leads = {"": good - theirs["runs"], ", without further settings": good - plain}
+        lines += [
+            f"joulecut ahead{what}: {lead} networks" + _bar(LEAD_BAR, lead >= LEAD_BAR, whole)
+            for what, lead in leads.items()
+        ]
     return lines
+
+
+def _bar(bar: float, holds: bool, whole: bool) -> str:
+    """A bar and whether it is met; nothing where not all was tried."""
+    return f" (bar {bar:g}: {_met(holds)})" if whole else ""
 
 
 def _exact_without(result: Result) -> bool:
