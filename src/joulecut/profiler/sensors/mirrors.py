@@ -8,16 +8,41 @@ register read alike at every look, but for a step that falls between the two rea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-__all__ = ["GAP_S", "LOOKS", "differ_by"]
+from joulecut.profiler.clock import Clock
 
-LOOKS: Final = 8
-GAP_S: Final = 0.004
+__all__ = ["differ_by", "look"]
+
+_LOOKS: Final = 8
+_MOST_LOOKS: Final = 128
+_GAP_S: Final = 0.004
 """Between two looks: several steps of a RAPL register, which moves about once a millisecond."""
 _STRAYS: Final = 1
 _LEAST_VALUES: Final = 3
+
+
+def look(
+    read: Callable[[], Sequence[int | None]], moving: Sequence[int], clock: Clock
+) -> list[tuple[int | None, ...]]:
+    """The counts of every column at eight looks, or at more until those that move have moved.
+
+    Args:
+        read: gives the counts of all columns.
+        moving: columns that are sure to move, as packages are never without power. They are waited for, half
+            a second at most: counters that stood still at every look tell nothing.
+        clock: whose time passes between the looks.
+    """
+    rows: list[Sequence[int | None]] = []
+    while len(rows) < _LOOKS or (len(rows) < _MOST_LOOKS and _resting(rows, moving)):
+        clock.sleep_s(_GAP_S)
+        rows.append(read())
+    return list(zip(*rows, strict=True))
+
+
+def _resting(rows: Sequence[Sequence[int | None]], moving: Sequence[int]) -> bool:
+    return any(len({row[column] for row in rows}) < _LEAST_VALUES for column in moving)
 
 
 def differ_by(first: Sequence[int | None], second: Sequence[int | None]) -> int | None:

@@ -19,7 +19,7 @@ from joulecut.profiler.clock import Clock
 from joulecut.profiler.records import DeviceState, Domain, Read
 from joulecut.profiler.sensors.cpu_state import cpu_state, is_amd
 from joulecut.profiler.sensors.files import fault_of
-from joulecut.profiler.sensors.mirrors import GAP_S, LOOKS, differ_by
+from joulecut.profiler.sensors.mirrors import differ_by, look
 from joulecut.profiler.sensors.pmu import Event, Place, read_events, read_places, read_type
 from joulecut.profiler.sensors.remedies import remedy
 from joulecut.profiler.sensors.roles import GAIN, boundary_of, role_of
@@ -146,14 +146,10 @@ def _repeats(columns: Sequence[tuple[Event, Place]], files: Sequence[int], clock
     "perf/x86/rapl: Fix the energy-pkg event for AMD CPUs"). Every count starts when its event is opened, so
     two of one register differ by a constant.
     """
-    packages = [place.package for event, place in columns if event.part == "package"]
-    if len(packages) == len(set(packages)):
+    packages = [column for column, (event, _) in enumerate(columns) if event.part == "package"]
+    if len(packages) == len({columns[column][1].package for column in packages}):
         return {}
-    looks = []
-    for _ in range(LOOKS):
-        clock.sleep_s(GAP_S)
-        looks.append(_read_all(files))
-    counts = list(zip(*looks, strict=True))
+    counts = look(lambda: _read_all(files), packages, clock)
     repeats: dict[int, str] = {}
     for index, (event, place) in enumerate(columns):
         for before, (other, there) in enumerate(columns[:index]):

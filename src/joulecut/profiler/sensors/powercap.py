@@ -18,7 +18,7 @@ from joulecut.profiler.clock import Clock
 from joulecut.profiler.records import DeviceState, Domain, Read
 from joulecut.profiler.sensors.cpu_state import container, cpu_state, is_amd, is_virtual_machine
 from joulecut.profiler.sensors.files import IntegerFiles
-from joulecut.profiler.sensors.mirrors import GAP_S, LOOKS, differ_by
+from joulecut.profiler.sensors.mirrors import differ_by, look
 from joulecut.profiler.sensors.remedies import remedy
 from joulecut.profiler.sensors.roles import COUNTED, GAIN, boundary_of, role_of
 from joulecut.profiler.sensors.zones import Zone, read_zones
@@ -128,11 +128,9 @@ def _repeats(zones: Sequence[Zone], files: IntegerFiles, clock: Clock) -> dict[s
     repeats = {z.identity: z.domain.partition("/")[2] for z in zones if z.domain.partition("/")[2] in names}
     if sum(zone.part == "package" for zone in processor) < 2:
         return repeats
-    looks = []
-    for _ in range(LOOKS):
-        clock.sleep_s(GAP_S)
-        looks.append(files.read()[0])
-    columns = dict(zip([zone.identity for zone in zones], zip(*looks, strict=True), strict=True))
+    packages = [column for column, zone in enumerate(zones) if zone.part == "package"]
+    looks = look(lambda: files.read()[0], packages, clock)
+    columns = dict(zip([zone.identity for zone in zones], looks, strict=True))
     for index, zone in enumerate(processor):
         for other in processor[:index]:
             alike = zone.part == other.part and other.identity not in repeats
