@@ -61,7 +61,7 @@ _ELEMENTWISE: Final = ARITHMETIC | {
     "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "upsample_nearest1d",
     "upsample_nearest2d", "upsample_nearest3d", "_upsample_nearest_exact1d", "_upsample_nearest_exact2d",
     "_upsample_nearest_exact3d", "upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d",
-    "upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
+    "upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "dynamic_quantize",
 }  # fmt: skip
 _MOVEMENT: Final = PADS | {
     "cat", "concat", "stack", "hstack", "vstack", "contiguous", "clone", "copy", "repeat", "tile", "roll",
@@ -124,10 +124,13 @@ def _einsum(call: Operation) -> Count:
 
 
 def _attention(call: Operation) -> Count:
-    """Queries times keys, and scores times values: B H L S E + B H L S Ev; the softmax has no MACs."""
+    """Queries times keys, and scores times values: B H L S E + B H L S Ev; the softmax has no MACs.
+
+    Where all heads lie in the last axis, ``sharing`` query heads read each value head.
+    """
     query, key, value = (call.operand(role).value.shape for role in ("query", "key", "value"))
     pairs = math.prod(query[:-1]) * key[-2]
-    return Count("dense", pairs * (query[-1] + value[-1]))
+    return Count("dense", pairs * (query[-1] + value[-1] * int(call.settings.get("sharing", 1))))
 
 
 def _recurrent(call: Operation) -> Count:

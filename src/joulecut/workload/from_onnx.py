@@ -18,11 +18,13 @@ from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 from joulecut.errors import ModelError, UsageError
 from joulecut.workload.assemble import Network, assemble, merged, uncounted
+from joulecut.workload.counting import FREE
 from joulecut.workload.external_data import check_external_data
 from joulecut.workload.inputs import InputSpec, arranged
 from joulecut.workload.layer import Uncounted, Workload
 from joulecut.workload.naming import is_leaf
 from joulecut.workload.onnx_ops import roles, settings, translate, weight_value
+from joulecut.workload.onnx_shapes import close_shapes
 from joulecut.workload.operation import Operand, Operation, Value
 
 __all__ = ["workload"]
@@ -30,6 +32,12 @@ __all__ = ["workload"]
 _SCOPES: Final = "pkg.torch.onnx.name_scopes"
 _CLASSES: Final = "pkg.torch.onnx.class_hierarchy"
 _SHAPE_UNKNOWN: Final = "its shape is not known from the file"
+_DTYPES: Final = {
+    "float": "float32", "double": "float64", "float8e4m3fn": "float8_e4m3fn", "float8e5m2": "float8_e5m2",
+    "float8e4m3fnuz": "float8_e4m3fnuz", "float8e5m2fnuz": "float8_e5m2fnuz", "float8e8m0": "float8_e8m0",
+    "float4e2m1": "float4_e2m1",
+}  # fmt: skip
+"""ONNX's names of number types that are not ours."""
 _NO_DATA: Final = frozenset({"Shape", "Size"})
 
 
@@ -136,9 +144,11 @@ def _fix_batch(graph: GraphProto, batch: int, file: Path) -> int:
 
 def _inferred(model: ModelProto, file: Path) -> ModelProto:
     try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except (onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
         raise ModelError(f"{file.name}: its shapes contradict each other: {str(error)[:200]}.") from error
+    close_shapes(inferred)
+    return inferred
 
 
 @dataclass(slots=True)
@@ -170,12 +180,7 @@ def _value(info: ValueInfoProto) -> Value | None:
 
 def _dtype(element: int) -> str:
     name = str(onnx.TensorProto.DataType.Name(element)).lower()
-    return {
-        "float": "float32",
-        "double": "float64",
-        "float8e4m3fn": "float8_e4m3fn",
-        "float8e5m2": "float8_e5m2",
-    }.get(name, name)
+    return _DTYPES.get(name, name)
 
 
 def _operations(graph: GraphProto, reading: _Reading) -> tuple[tuple[Operation, ...], tuple[str, ...]]:
@@ -219,15 +224,15 @@ def _operation(node: NodeProto, reading: _Reading, live: set[str]) -> Operation 
     outputs = [name for name in node.output if name in live]
     known = all(name in reading.constants or name in reading.maker for _, name in named)
     if not known or outputs[0] not in reading.values:
-        path = _module(node)[0] or node.name
+        path = _module(node)[0] or node.name or node.output[0]
         reading.unresolved.append(Uncounted(node.op_type, path, 1, _SHAPE_UNKNOWN))
         return None
-    if node.op_type == "DequantizeLinear":
-        stored = reading.values[node.input[0]]
-        reading.values[outputs[0]] = Value(stored.shape, stored.dtype)
     values = [reading.values[name] for _, name in named]
     constants = [name in reading.constants for _, name in named]
     op = translate(node.op_type, attributes, values, constants)
+    if op in FREE:  # a view, and a value behind DequantizeLinear, is in memory as it is stored
+        for name in outputs:
+            reading.values[name] = Value(reading.values[name].shape, values[0].dtype)
     if op == "linear" and node.op_type != "Gemm":
         named = [("input", named[0][1]), ("weight", named[1][1])]
     operands = tuple(

@@ -13,6 +13,8 @@ DTYPE_BITS: Final[dict[str, int]] = {
     "float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "int64": 64, "int32": 32, "int16": 16,
     "int8": 8, "uint8": 8, "int4": 4, "bool": 8, "uint4": 4, "uint16": 16, "uint32": 32, "uint64": 64,
     "float8_e4m3fn": 8, "float8_e5m2": 8, "complex64": 64,
+    "float8_e4m3fnuz": 8, "float8_e5m2fnuz": 8, "float8_e8m0": 8, "float4_e2m1": 4, "int2": 2, "uint2": 2,
+    "complex128": 128,
 }  # fmt: skip
 
 

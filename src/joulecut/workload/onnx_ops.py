@@ -25,6 +25,7 @@ _NAMES: Final[dict[str, str]] = {
     "Log": "log", "Sqrt": "sqrt", "Abs": "abs", "Neg": "neg", "Reciprocal": "reciprocal", "Sin": "sin",
     "Cos": "cos", "Sign": "sign", "Floor": "floor", "Ceil": "ceil", "Round": "round", "Not": "logical_not",
     "IsNaN": "isnan", "Cast": "to", "CastLike": "to", "QuantizeLinear": "quantize",
+    "DynamicQuantizeLinear": "dynamic_quantize",
     # value by value
     "Add": "add", "Sum": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Pow": "pow", "Max": "maximum",
     "Min": "minimum", "Mean": "add", "Where": "where", "Equal": "eq", "Greater": "gt", "GreaterOrEqual": "ge",
@@ -70,7 +71,7 @@ _ROLES: Final[dict[str, tuple[str, ...]]] = {
     "LSTM": _RECURRENT,
     "GRU": _RECURRENT,
     "RNN": _RECURRENT,
-    "Attention": ("query", "key", "value", "attn_mask"),
+    "Attention": ("query", "key", "value", "attn_mask", "past_key", "past_value"),
     "BatchNormalization": ("input", "weight", "bias", "running_mean", "running_var"),
     "LayerNormalization": ("input", "weight", "bias"),
     "GroupNormalization": ("input", "weight", "bias"),
@@ -120,7 +121,7 @@ def translate(
         return "select" if constants[1] and not values[1].shape else "index_select"
     if op_type in ("MatMul", "MatMulInteger", "QLinearMatMul") and constants[1] and len(values[1].shape) == 2:
         return "linear"
-    if op_type == "Attention" and attributes.get("q_num_heads") == attributes.get("kv_num_heads"):
+    if op_type == "Attention" and len(values) <= 4:  # more of them are keys and values of earlier tokens
         return "scaled_dot_product_attention"
     return _NAMES.get(op_type, op_type)
 
@@ -140,6 +141,8 @@ def settings(op_type: str, attributes: Mapping[str, Any], rank: int) -> dict[str
         return {"order": tuple(attributes.get("perm", range(rank - 1, -1, -1)))}
     if op_type == "Einsum":
         return {"equation": attributes["equation"].decode()}
+    if op_type == "Attention" and attributes.get("kv_num_heads"):
+        return {"sharing": attributes.get("q_num_heads", 1) // attributes["kv_num_heads"]}
     if op_type == "Pad":
         return {"mode": attributes.get("mode", b"constant").decode()}
     return {}
