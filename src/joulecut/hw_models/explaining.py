@@ -136,7 +136,7 @@ def profiled_work(profile: EnergyProfile) -> tuple[LayerWork, ...]:
 
 
 def _work(row: LayerEnergy) -> LayerWork:
-    """The work behind a row of a profile; shapes of activations play no part in its price."""
+    """The work behind a row of a profile."""
     return LayerWork(
         path=row.path,
         op=row.op,
@@ -145,11 +145,12 @@ def _work(row: LayerEnergy) -> LayerWork:
         weight_bytes=row.weight_bytes,
         in_bytes=row.in_bytes,
         out_bytes=row.out_bytes,
-        in_shape=(),
-        out_shape=(),
+        in_shape=row.in_shape,
+        out_shape=row.out_shape,
         weight_shape=row.weight_shape,
         in_channels=row.in_channels,
         out_channels=row.out_channels,
+        groups=row.groups,
         dtype=row.dtype,
         calls=row.calls,
         bias_bytes=row.bias_bytes,

@@ -204,6 +204,9 @@ def _rows(
             dtype=layer.dtype,
             reads_input=layer.reads_input,
             writes_output=layer.writes_output,
+            in_shape=layer.in_shape,
+            out_shape=layer.out_shape,
+            groups=layer.groups,
         )
         for layer, cost in zip(layers, costs[:-1], strict=True)
     ]

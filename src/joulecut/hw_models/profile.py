@@ -22,7 +22,7 @@ class LayerEnergy:
     ``energy`` is the dynamic energy; the layer's share of the static energy is ``static_j`` and belongs
     to the slice ``EnergyProfile.idle``. ``share`` is the layer's part of the total with its static part.
     MACs, bytes and channels are the network's own, before any padding or conversion by the device; with
-    ``weight_shape``, ``dtype`` and the two flags (see ``LayerWork``) a saved row can be explained again.
+    the shapes, ``dtype`` and the two flags (see ``LayerWork``) a saved row can be explained again.
     """
 
     path: str
@@ -45,6 +45,9 @@ class LayerEnergy:
     dtype: str = "float32"
     reads_input: bool = False
     writes_output: bool = False
+    in_shape: tuple[int, ...] = ()
+    out_shape: tuple[int, ...] = ()
+    groups: int = 1
 
 
 @dataclass(frozen=True, slots=True)
