@@ -252,15 +252,23 @@ def compare(
     return compare_profiles(_profile(a), _profile(b), margin=margin)
 
 
-def explain(subject: EnergyProfile | str | Path, layer: str | None = None) -> Explanation:
+def explain(
+    subject: EnergyProfile | str | Path, layer: str | None = None, *, device: DeviceSpec | str | None = None
+) -> Explanation:
     """Where the joules of a layer (or of the whole network) come from, coefficient by coefficient.
+
+    Args:
+        subject: a modelled profile.
+        layer: path of the layer; the whole network by default.
+        device: what it was modelled on, where that is a device file of one's own.
 
     Raises:
         UsageError: no profile, or no such layer (with close names).
+        UnknownDevice: the profile's device is not bundled.
     """
     from joulecut.hw_models.explaining import explain as explain_profile
 
-    return explain_profile(_profile(subject), layer or "")
+    return explain_profile(_profile(subject), layer or "", device=device)
 
 
 def calibrate(

@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "layer", metavar="LAYER", nargs="?", help="path of a layer; the whole network without it"
     )
+    parser.add_argument(
+        "--device", metavar="NAME|FILE", help="what it was modelled on, where that is a file of your own"
+    )
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
@@ -39,5 +42,5 @@ def run(args: argparse.Namespace, out: Output) -> int:
         raise UsageError(
             f"{args.profile} is no profile.", hint="Save one with `joulecut profile MODEL -o FILE`."
         )
-    out.show(api.explain(profile, args.layer), print_explanation)
+    out.show(api.explain(profile, args.layer, device=args.device), print_explanation)
     return 0
