@@ -6,6 +6,7 @@
 # nothing is installed again and no network is needed. Overridable: PYTHON (3.11 or newer), and
 # TORCH_BACKEND (cpu, cu128, auto ...), which uv knows as UV_TORCH_BACKEND.
 #
+# make docs   docs/devices from the device files
 # make perf-env   .venv-perf, with what the benchmarks in perf/ compare with (6 GB; Python 3.11, on which
 #                 torch 2.14.1, torchvision 0.29.1 and timm 1.0.31 install together)
 
@@ -21,7 +22,7 @@ BIN := .venv/bin
 KEY := $(shell cat pyproject.toml constraints.txt | { sha256sum 2>/dev/null || shasum -a 256; } | cut -c 1-16)
 STAMP := .venv/installed-$(KEY)
 
-.PHONY: demo test check format lint types layers wheel setup perf-env clean
+.PHONY: demo test check format lint types layers wheel setup docs perf-env clean
 
 demo: setup
 	$(BIN)/joulecut demo -o joulecut-demo
@@ -46,6 +47,9 @@ layers: setup
 
 wheel: setup
 	.ci/wheel $(BIN)/python
+
+docs: setup
+	$(BIN)/python -m perf.device_pages
 
 setup: $(STAMP)
 
