@@ -8,9 +8,14 @@ from typing import Any
 
 from joulecut import api
 from joulecut.profiler.clock import SystemClock
-from joulecut.profiler.measure import Meter
+from joulecut.profiler.evaluate import evaluate
+from joulecut.profiler.idle import PAUSE
+from joulecut.profiler.measure import Meter, measure_repeated
 from joulecut.profiler.records import Measurement
+from joulecut.profiler.repeat import Patience
 from joulecut.profiler.sensors.choose import Sources, open_sensor
+
+Span = tuple[float, float]
 
 
 class Ours:
@@ -28,11 +33,19 @@ class Ours:
             work()
         return window.measurement
 
-    def repeated(self, call: Callable[[], None], seconds: float) -> Measurement:
-        """A callable, repeated for a stated time."""
-        return api.measure(
-            call, sensor=self.sensor, clock=self.clock, min_s=seconds, max_s=seconds, idle_s=0.0
-        )
+    def repeated(self, call: Callable[[], None], seconds: float) -> tuple[Measurement, list[Span]]:
+        """A callable, repeated for a stated time; and the stretches of time that its joules are of.
+
+        This is what ``api.measure`` does; it is called here for its trace, which tells when it paused.
+        """
+        patience = Patience(min_s=seconds, max_s=seconds, idle_s=0.0)
+        trace = measure_repeated(call, "call", sensor=self.sensor, clock=self.clock, patience=patience)
+        edges = [
+            mark.at_s
+            for mark in trace.marks
+            if mark.kind in ("begin", "end") or (mark.kind.startswith("idle") and mark.name == PAUSE)
+        ]
+        return evaluate(trace), list(zip(edges[::2], edges[1::2], strict=True))
 
     def windows(self, count: int, timed: Callable[[Callable[[], object]], float]) -> list[float]:
         """Seconds that each of many windows with nothing in it costs."""

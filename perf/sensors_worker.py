@@ -19,8 +19,6 @@ from typing import Any
 Say = tuple[float | None, str]
 """Joules, or None with the tool's reason."""
 Measure = Callable[[Callable[[], None]], Say]
-PAUSE_S = 0.0005
-"""What is longer than this between two calls is a pause that a tool made, and no part of them."""
 
 
 def zeus(job: dict[str, Any]) -> Measure:
@@ -151,16 +149,16 @@ class Load:
         for _ in range(self.job["calls"]):
             self.call()
 
-    def truth_j(self, iterations: int) -> float:
-        """Joules of the last iterations, with the little time between them, but without pauses."""
-        spans = self.calls[-iterations:]
-        ends = [*(begin_s for begin_s, _ in spans[1:]), spans[-1][1]]
-        return sum(
-            self._spent_j(begin_s, next_s if next_s - end_s < PAUSE_S else end_s)
-            for (begin_s, end_s), next_s in zip(spans, ends, strict=True)
-        )
+    def truth_j(self) -> float:
+        """Joules from the begin of the first call to the end of the last."""
+        return self.spent_j(self.calls[0][0], self.calls[-1][1])
 
-    def _spent_j(self, begin_s: float, end_s: float) -> float:
+    def between_j(self, spans: list[tuple[float, float]]) -> float:
+        """Joules in stretches of the machine's own time."""
+        later_s = self.now_s() - time.perf_counter()
+        return sum(self.spent_j(begin_s + later_s, end_s + later_s) for begin_s, end_s in spans)
+
+    def spent_j(self, begin_s: float, end_s: float) -> float:
         if self.stub:
             return float(self.stub.nvmlStubJoules(0, begin_s, end_s))
         return float(self.job["watts"]) * (end_s - begin_s)
@@ -174,7 +172,7 @@ def peers_rows(job: dict[str, Any], load: Load) -> dict[str, Any]:
     for _ in range(job["windows"]):
         time.sleep(0.013)  # windows begin anywhere in a tick
         said, note = measure(load.window)
-        rows.append([load.truth_j(job["calls"]), said, note])
+        rows.append([load.truth_j(), said, note])
     costs = [_timed(lambda: measure(_nothing)) for _ in range(job["costs"])]
     return {"rows": rows, "opened_s": opened_s, "cost_s": statistics.median(costs) if costs else None}
 
@@ -189,12 +187,11 @@ def our_rows(job: dict[str, Any], load: Load) -> dict[str, Any]:
     for _ in range(job["windows"]):
         time.sleep(0.013)
         if job["repeat_s"]:
-            load.calls.clear()
-            measured = ours.repeated(load.call, job["repeat_s"])
-            rows.append(said(measured, load.truth_j(measured.iterations), measured.iterations))
+            measured, spans = ours.repeated(load.call, job["repeat_s"])
+            rows.append(said(measured, load.between_j(spans), measured.iterations))
         else:
             measured = ours.block(load.window)
-            rows.append(said(measured, load.truth_j(job["calls"])))
+            rows.append(said(measured, load.truth_j()))
     costs = ours.windows(job["costs"], _timed) if job["costs"] else []
     return {"rows": rows, "opened_s": opened_s, "cost_s": statistics.median(costs) if costs else None}
 
