@@ -13,14 +13,11 @@ from torch.fx.node import map_arg
 
 from joulecut.errors import ModelError
 from joulecut.pruning.coupling.identities import FIXED
-from joulecut.pruning.coupling.labels import Labels, varies
-from joulecut.pruning.coupling.propagate import Walk, shape_of
-from joulecut.pruning.coupling.sizes import retargeted, rewriter
+from joulecut.pruning.coupling.propagate import Labels, Walk, shape_of, varies
+from joulecut.pruning.coupling.sizes import Masks, retargeted, rewritten
 from joulecut.pruning.coupling.tying import canonical_names, tensors
 
 __all__ = ["Cutter", "check_runs", "copied", "retargeted"]
-
-Masks = tuple[Tensor, ...]
 
 
 def copied(module: fx.GraphModule) -> fx.GraphModule:
@@ -82,14 +79,18 @@ class Cutter:
 
     def arguments(self, node: fx.Node, alive: Tensor) -> tuple[Any, ...]:
         """The node's arguments with every size rewritten for the living channels."""
-        rewrite = rewriter(node)
-        return node.args if rewrite is None else rewrite(self, node, alive)
+        return rewritten(node, lambda n: self.results(n, alive))
 
     def pieces(self, node: fx.Node, alive: Tensor) -> list[Masks]:
-        """``value_masks`` of every result of a split."""
+        """``value_masks`` of every result of an operation that returns several."""
         values = node.meta["val"]
         found = self._labels.get(node.name) or ((),) * len(values)
         return [_masks(tuple(v.shape), tuple(labels), alive) for v, labels in zip(values, found, strict=True)]
+
+    def results(self, node: fx.Node, alive: Tensor) -> Masks | list[Masks]:
+        """``value_masks`` of a value, or ``pieces`` where there are several."""
+        several = isinstance(node.meta["val"], (tuple, list))
+        return self.pieces(node, alive) if several else self.value_masks(node, alive)
 
     def cut(self, alive: Tensor) -> fx.GraphModule:
         """A copy of the network without the dead channels; parameter names stay."""

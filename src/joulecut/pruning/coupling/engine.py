@@ -11,12 +11,9 @@ from torch import Tensor, fx
 from joulecut.errors import UsageError
 from joulecut.pruning.coupling.cut import Cutter
 from joulecut.pruning.coupling.groups import Group, find_groups, find_refusals
-from joulecut.pruning.coupling.propagate import Rule, walk
-from joulecut.pruning.coupling.rules_layers import RULES as LAYERS
-from joulecut.pruning.coupling.rules_movement import RULES as MOVEMENT
-from joulecut.pruning.coupling.rules_movement import is_movement, moved
-from joulecut.pruning.coupling.rules_values import RULES as VALUES
-from joulecut.pruning.coupling.rules_values import elementwise, is_elementwise, is_window, windows
+from joulecut.pruning.coupling.propagate import walk
+from joulecut.pruning.coupling.rules_layers import RULES
+from joulecut.pruning.coupling.rules_values import rule_of
 from joulecut.pruning.coupling.slabs import make_slabs
 from joulecut.pruning.coupling.trial import first_break
 from joulecut.pruning.coupling.tying import tensors
@@ -25,16 +22,8 @@ from joulecut.workload.trace import Traced, operation, trace
 
 __all__ = ["Coupling", "couple"]
 
-_RULES: Final[dict[str, Rule]] = LAYERS | VALUES | MOVEMENT
-_KINDS: Final = ((is_elementwise, elementwise), (is_movement, moved), (is_window, windows))
 _TRIED: Final = 0.4
 """Share of every group that the trial cut removes."""
-
-
-def _rule(node: fx.Node) -> Rule | None:
-    """The rule of an operation by its name, else by its kind, else None."""
-    rule = _RULES.get(operation(node))
-    return rule or next((found for is_kind, found in _KINDS if is_kind(node)), None)
 
 
 class Coupling:
@@ -47,7 +36,7 @@ class Coupling:
     """
 
     def __init__(self, module: fx.GraphModule) -> None:
-        state = walk(module, _rule)
+        state = walk(module, lambda node: RULES.get(operation(node)) or rule_of(node))
         make_slabs(state)
         self.module = module
         self._walk = state

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -57,129 +59,93 @@ class Group:
         return tuple(s for s in self.slices if s.role == role)
 
 
-_MULTIPLIER = 6364136223846793005
+_MULTIPLIER: Final = 6364136223846793005
 """Of a linear congruential generator (Knuth, MMIX): spreads the numbers of values over 64 bits."""
 
 
 def find_groups(walk: Walk) -> tuple[Group, ...]:
     """Bundle classes that touch the same parameters in the same way into groups."""
-    solution = walk.ids.solve()
-    spans = _Spans(walk)
-    ways = _ways(walk, solution, spans)
-    bundle = torch.full((walk.ids.count,), -1)
-    rank = torch.zeros(walk.ids.count, dtype=torch.long)
-    members: list[list[int]] = []
-    by_way: dict[int, int] = {}
-    for use in spans.uses:
-        if use.role == "writer":
-            for layer in solution.layers(use.ids):
-                for number in layer.tolist():
-                    if number != FIXED and bundle[number] < 0:
-                        key = by_way.setdefault(int(ways[number]), len(members))
-                        if key == len(members):
-                            members.append([])
-                        rank[number] = len(members[key])
-                        bundle[number] = key
-                        members[key].append(number)
-    slices = _slices(solution, spans, bundle, rank, [len(found) for found in members])
-    inexact = _inexact(walk, solution, bundle)
-    groups = [
-        Group("", len(numbers), tuple(slices[i]), torch.tensor(numbers), ", ".join(inexact[i]))
-        for i, numbers in enumerate(members)
-    ]
-    return _named(groups)
+    solution, uses = walk.ids.solve(), _uses(walk)
+    members = _members(walk, solution, [use for use, _ in uses])
+    bundle, rank = torch.full((2, walk.ids.count), -1)
+    for i, found in enumerate(members):
+        bundle[found], rank[found] = i, torch.arange(len(found))
+    slices: dict[int, list[ParameterSlice]] = defaultdict(list)
+    for use, span in uses:
+        for number, at in _bundled(solution, bundle, rank, use.ids):
+            if len(at) % len(members[number]) == 0:
+                table = (use.ids - span.first)[at].reshape(len(members[number]), -1)
+                slices[number].append(ParameterSlice(span.parameter, span.dim, use.role, use.node, table))
+    inexact: dict[int, dict[str, None]] = defaultdict(dict)
+    for label, reason in walk.inexact:
+        for number, _ in _bundled(solution, bundle, rank, label.flatten()):
+            inexact[number][reason.op] = None
+    seen: dict[str, int] = defaultdict(int)
+    groups: list[Group] = []
+    for i, found in enumerate(members):
+        first = next(part for part in slices[i] if part.role == "writer")
+        name = first.parameter.removesuffix(".weight")
+        seen[name] += 1
+        name = name if seen[name] == 1 else f"{name}#{seen[name]}"
+        groups.append(Group(name, len(found), tuple(slices[i]), found, ", ".join(inexact[i])))
+    return tuple(groups)
 
 
-class _Spans:
-    """The parameters' identities and what uses them; channels are written by parameters, not by buffers."""
-
-    def __init__(self, walk: Walk) -> None:
-        named = tensors(walk.module)
-        self.spans = walk.spans
-        self.first = torch.tensor([span.first for span in walk.spans] or [0])
-        uses = [use for use in walk.uses if len(use.ids) and self._owned(use.ids)]
-        self.uses = [u if self._written(u, named) else replace(u, role="through") for u in uses]
-        covered = {int(i) for use in uses for i in torch.unique(self.of(use.ids))}
-        nodes = {
-            str(n.target): next(iter(n.users)).name
-            for n in walk.module.graph.nodes
-            if n.op == "get_attr" and n.users
-        }
-        for i, span in enumerate(walk.spans):
-            if i not in covered:
-                ids = torch.arange(span.first, span.first + span.size)
-                self.uses.append(Use("through", ids, nodes.get(span.parameter, "")))
-
-    def of(self, ids: Tensor) -> Tensor:
-        """The number of the span of each identity."""
-        return torch.searchsorted(self.first, ids, right=True) - 1
-
-    def at(self, use: Use) -> Span:
-        """The span of the first identity of a use."""
-        return self.spans[int(self.of(use.ids[:1]))]
-
-    def _owned(self, ids: Tensor) -> bool:
-        span = self.spans[int(self.of(ids[:1]))]
-        return bool(((ids >= span.first) & (ids < span.first + span.size)).all())
-
-    def _written(self, use: Use, named: dict[str, Tensor]) -> bool:
-        return use.role != "writer" or isinstance(named[self.at(use).parameter], nn.Parameter)
+def _members(walk: Walk, solution: Solution, uses: list[Use]) -> list[Tensor]:
+    """The classes of each group, in the order in which they are written."""
+    ways = _ways(walk, solution, uses).tolist()
+    members: dict[int, list[int]] = {}
+    met = {FIXED}
+    for use in uses:
+        for layer in solution.layers(use.ids) if use.role == "writer" else ():
+            for number in layer.tolist():
+                if number not in met:
+                    members.setdefault(ways[number], []).append(number)
+                    met.add(number)
+    return [torch.tensor(found) for found in members.values()]
 
 
-def _ways(walk: Walk, solution: Solution, spans: _Spans) -> Tensor:
+def _bundled(solution: Solution, bundle: Tensor, rank: Tensor, ids: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The bundles that some identities belong to, with the positions of their classes in order."""
+    for layer in solution.layers(ids):
+        owner = bundle[layer]
+        for number in torch.unique(owner[owner >= 0]).tolist():
+            at = torch.nonzero(owner == number).flatten()
+            yield number, at[torch.argsort(rank[layer[at]], stable=True)]
+
+
+def _uses(walk: Walk) -> list[tuple[Use, Span]]:
+    """What is done with each dimension of a parameter; channels are written by parameters, not by buffers."""
+    named = tensors(walk.module)
+    found: list[tuple[Use, Span]] = []
+    for use in walk.uses:
+        span = walk.owner(use.ids)
+        if span is not None:
+            written = use.role != "writer" or isinstance(named[span.parameter], nn.Parameter)
+            found.append((use if written else replace(use, role="through"), span))
+    used = {span for _, span in found}
+    nodes = {
+        str(n.target): next(iter(n.users), n).name for n in walk.module.graph.nodes if n.op == "get_attr"
+    }
+    for span in (span for span in walk.spans if span not in used):
+        ids = torch.arange(span.first, span.first + span.size)
+        found.append((Use("through", ids, nodes.get(span.parameter, "")), span))
+    return found
+
+
+def _ways(walk: Walk, solution: Solution, uses: list[Use]) -> Tensor:
     """A number by class that two classes share when they go through the same values: int64 [classes].
 
     Channels of one layer that a split sends different ways are not interchangeable, though the same weights
     write and read them.
     """
     way = torch.zeros(walk.ids.count, dtype=torch.long)
-    labels = [label for _, label in every_label(walk)]
-    for count, ids in enumerate([*labels, *(use.ids for use in spans.uses)], start=1):
+    labels = [label for _, label in every_label(walk)] + [use.ids for use in uses]
+    for count, ids in enumerate(labels, start=1):
         for number, layer in enumerate(solution.layers(ids), start=1):
             inside, counts = torch.unique(layer, return_counts=True)
             way[inside] = way[inside] * _MULTIPLIER + counts * 65537 + count * 16 + number
     return way
-
-
-def _slices(
-    solution: Solution, spans: _Spans, bundle: Tensor, rank: Tensor, sizes: list[int]
-) -> dict[int, list[ParameterSlice]]:
-    """The parameter slices of each bundle, in the order of the operations."""
-    found: dict[int, list[ParameterSlice]] = defaultdict(list)
-    for use in spans.uses:
-        span = spans.at(use)
-        positions = use.ids - span.first
-        for layer in solution.layers(use.ids):
-            owner = bundle[layer]
-            for number in torch.unique(owner[owner >= 0]).tolist():
-                mine = torch.nonzero(owner == number).flatten()
-                order = torch.argsort(rank[layer[mine]] * (int(positions.max()) + 1) + positions[mine])
-                if len(mine) % sizes[number] == 0:
-                    table = positions[mine][order].reshape(sizes[number], -1)
-                    found[number].append(ParameterSlice(span.parameter, span.dim, use.role, use.node, table))
-    return found
-
-
-def _inexact(walk: Walk, solution: Solution, bundle: Tensor) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = defaultdict(list)
-    for label, reason in walk.inexact:
-        for layer in solution.layers(label):
-            owner = bundle[layer]
-            for number in torch.unique(owner[owner >= 0]).tolist():
-                if reason.op not in found[number]:
-                    found[number].append(reason.op)
-    return found
-
-
-def _named(groups: list[Group]) -> tuple[Group, ...]:
-    """Groups with unique names: several families written by one layer are numbered."""
-    seen: dict[str, int] = defaultdict(int)
-    out: list[Group] = []
-    for group in groups:
-        name = group.of_role("writer")[0].parameter.removesuffix(".weight")
-        seen[name] += 1
-        out.append(replace(group, name=name if seen[name] == 1 else f"{name}#{seen[name]}"))
-    return tuple(out)
 
 
 def find_refusals(walk: Walk) -> tuple[Refusal, ...]:
@@ -189,18 +155,16 @@ def find_refusals(walk: Walk) -> tuple[Refusal, ...]:
     the operation to blame; for the network's output, which has none, that of the layer itself.
     """
     lines = {node.name: source_line(node) for node in walk.module.graph.nodes}
-    solution, spans, named = walk.ids.solve(), _Spans(walk), tensors(walk.module)
+    solution, named = walk.ids.solve(), tensors(walk.module)
     counts: dict[tuple[str, str, str, str], int] = defaultdict(int)
-    done: set[tuple[str, int]] = set()
-    for use in spans.uses:
-        name, dim = spans.at(use).parameter, spans.at(use).dim
-        if use.role != "writer" or (name, dim) in done or named[name].ndim < 2:
-            continue
-        done.add((name, dim))
-        frozen = solution.component[use.ids[solution.root[use.ids] == FIXED]]
-        for number in frozen.tolist():
-            why = solution.reasons[number]
-            counts[name.removesuffix(".weight"), why.text, why.op, why.source or lines[use.node]] += 1
+    done: set[Span] = set()
+    for use, span in _uses(walk):
+        if use.role == "writer" and span not in done and named[span.parameter].ndim > 1:
+            done.add(span)
+            path = span.parameter.removesuffix(".weight")
+            for number in solution.component[use.ids[solution.root[use.ids] == FIXED]].tolist():
+                why = solution.reasons[number]
+                counts[path, why.text, why.op, why.source or lines[use.node]] += 1
     for name, why in walk.lone.items():
         counts[name.removesuffix(".weight"), why.text, why.op, why.source] = 1
     return tuple(Refusal(path, n, text, op, source) for (path, text, op, source), n in counts.items())

@@ -1,71 +1,80 @@
 """The one rule behind elementwise operations, products and norms: values meet along common dimensions.
 
-Each operand names its dimensions with letters, as ``einsum`` does. Operands that share a letter are coupled
+As in ``einsum``, each operand names its dimensions with letters. Operands that share a letter are coupled
 along it; a letter that the result lacks is summed over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 from torch import Tensor, fx
 
-from joulecut.pruning.coupling.labels import Labels, varies
-from joulecut.pruning.coupling.propagate import Use, Walk, shape_of
+from joulecut.pruning.coupling.propagate import Labels, Use, Walk, shape_of, varies
 from joulecut.workload.trace import operation
 
-__all__ = ["Operand", "Spelling", "join", "operand", "trailing"]
-
-Spelling = Sequence[Hashable]
+__all__ = ["Value", "join", "joined"]
 
 
 @dataclass(frozen=True, slots=True)
-class Operand:
-    """A value with a letter for each of its dimensions; ``node`` is None for one inside an operation."""
+class Value:
+    """An operand: its shape, its labels, and a letter for each dimension; no node inside an operation."""
 
     node: fx.Node | None
-    spelling: tuple[Hashable, ...]
     shape: tuple[int, ...]
     labels: Labels
+    spelling: tuple[str, ...] = ()
 
-    def letters(self, label: Tensor) -> set[Hashable]:
+    def letters(self, label: Tensor) -> set[str]:
         """The letters along which a label varies."""
         return {self.spelling[d] for d in varies(label)}
 
-    def dims(self, letters: set[Hashable]) -> list[int]:
-        """The dimensions that these letters name."""
-        return [d for d, letter in enumerate(self.spelling) if letter in letters]
+    def part(
+        self, walk: Walk, label: Tensor, letters: set[str], order: Sequence[str], node: fx.Node
+    ) -> Tensor:
+        """What a label says along some letters, laid out in an order."""
+        dims = [d for d, letter in enumerate(self.spelling) if letter in letters]
+        moved = walk.project(label, dims, node).permute(
+            *sorted(range(label.ndim), key=lambda d: order.index(self.spelling[d]) if d in dims else -1)
+        )
+        sizes = {self.spelling[d]: label.shape[d] for d in dims}
+        return moved.reshape([sizes.get(letter, 1) for letter in order])
 
 
-def operand(walk: Walk, node: fx.Node, spelling: Spelling, labels: Labels | None = None) -> Operand:
-    """A node as an operand, with its own labels unless others are given."""
-    return Operand(node, tuple(spelling), shape_of(node), walk.of(node) if labels is None else labels)
-
-
-def trailing(node: fx.Node, spelling: Spelling) -> tuple[Hashable, ...]:
-    """The last letters, as many as the node has dimensions: how broadcasting aligns it."""
-    return tuple(spelling)[len(spelling) - len(shape_of(node)) :]
+def joined(walk: Walk, node: fx.Node, spec: str, *nodes: object, role: str = "") -> tuple[Tensor, ...]:
+    """``join`` of nodes with their own labels; what is no node is left out, with its term."""
+    values = [Value(n, shape_of(n), walk.of(n)) if isinstance(n, fx.Node) else None for n in nodes]
+    return join(walk, node, spec, values, role)
 
 
 def join(
-    walk: Walk, node: fx.Node, operands: Sequence[Operand], out: Spelling, role: str = ""
+    walk: Walk, node: fx.Node, spec: str, values: Sequence[Value | None], role: str = ""
 ) -> tuple[Tensor, ...]:
     """Couple operands along the letters that they share.
 
     Args:
         walk: the walk.
         node: the operation.
-        operands: what it reads.
-        out: letters of the result.
+        spec: an equation as of ``einsum``; ``*`` stands for the last letters of the result.
+        values: the operands; None with its term is left out.
         role: of parameters among the operands; by default ``writer`` along letters of the result and
             ``reader`` along summed ones, or ``through`` where none is summed.
 
     Returns:
-        Labels of the result, laid out as ``out``.
+        Labels of the result.
     """
+    inputs, _, output = spec.replace(" ", "").partition("->")
+    terms = [(term, one) for term, one in zip(inputs.split(","), values, strict=True) if one is not None]
+    widest = max((len(one.shape) + 3 - len(term) for term, one in terms if "..." in term), default=0)
+    out = _spelled(output, widest + len(output) - 3)
+    operands = [
+        replace(
+            one, spelling=out[len(out) - len(one.shape) :] if term == "*" else _spelled(term, len(one.shape))
+        )
+        for term, one in terms
+    ]
     operands = [_met(walk, node, one, operands) for one in operands]
     summed = {letter for one in operands for letter in one.spelling} - set(out)
     for one in operands:
@@ -74,69 +83,61 @@ def join(
         for left in a.labels:
             for right in b.labels:
                 common = a.letters(left) & b.letters(right)
+                order = sorted(common)
                 if common:
-                    order = sorted(common, key=a.spelling.index)
-                    x = _laid(walk.project(left, a.dims(common), node), a.spelling, order)
-                    y = _laid(walk.project(right, b.dims(common), node), b.spelling, order)
+                    x, y = a.part(walk, left, common, order, node), b.part(walk, right, common, order, node)
                     walk.unite(x, y, node)
     return _result(walk, node, operands, out)
 
 
-def _met(walk: Walk, node: fx.Node, one: Operand, operands: Sequence[Operand]) -> Operand:
+def _spelled(term: str, ndim: int) -> tuple[str, ...]:
+    before, dots, after = term.partition("...")
+    rest = ndim - len(before) - len(after) if dots else 0
+    return (*before, *(f"~{rest - d}" for d in range(rest)), *after)
+
+
+def _met(walk: Walk, node: fx.Node, one: Value, operands: Sequence[Value]) -> Value:
     """An operand ready to be coupled: labelled where another is and it can be, else the other is frozen."""
-    own = one
+    met = one
     for other in operands:
-        for label in other.labels if other is not own else ():
+        for label in other.labels if other is not one else ():
             fixed = set()
-            for letter in other.letters(label) & set(one.spelling):
-                dim = one.spelling.index(letter)
-                if one.shape[dim] == 1 or any(letter in one.letters(mine) for mine in one.labels):
+            for letter in sorted(other.letters(label) & set(met.spelling)):
+                dim = met.spelling.index(letter)
+                if met.shape[dim] == 1 or any(letter in met.letters(mine) for mine in met.labels):
                     continue
-                if one.node is not None and walk.stretch(one.node, dim):
-                    one = Operand(one.node, one.spelling, one.shape, walk.of(one.node))
+                if met.node is not None and walk.stretch(met.node, dim):
+                    met = replace(met, labels=walk.of(met.node))
                 else:
                     fixed.add(letter)
             if fixed:
-                part = walk.project(label, other.dims(fixed), node)
+                part = other.part(walk, label, fixed, sorted(fixed), node)
                 walk.freeze((part,), node, f"{operation(node)} meets a value whose extent is fixed")
-    return one
+    return met
 
 
-def _note(walk: Walk, node: fx.Node, one: Operand, summed: set[Hashable], role: str) -> None:
+def _note(walk: Walk, node: fx.Node, one: Value, summed: set[str], role: str) -> None:
     """Record what the operation does with a parameter, or that it sums over channels of a value."""
-    weighs = len(one.shape) > 1 and bool(summed) and not role
+    if one.node is None:
+        return
+    direct = one.node.op == "get_attr"
     writes = any(one.letters(label) - summed for label in one.labels)
-    if walk.is_parameter(one.node) and weighs and not writes:
+    if direct and summed and not (role or writes) and len(shape_of(one.node)) > 1:
         walk.lone[str(one.node.target)] = walk.reason(node, "it is the only channel of a value")
     for label in one.labels:
         sums = bool(one.letters(label) & summed)
-        if one.node is not None and one.node.name not in walk.active:
-            chosen = role or ("reader" if sums else "writer" if summed else "through")
-            if chosen != "through" or walk.is_parameter(one.node):
-                walk.uses.append(Use(chosen, label.flatten(), node.name))
-        elif sums and one.node is not None:
+        chosen = role or ("reader" if sums else "writer" if summed else "through")
+        if one.node.name not in walk.active and (direct or chosen != "through"):
+            walk.uses.append(Use(chosen, label.flatten(), node.name))
+        elif sums:
             walk.reads[node.name, one.node.name] = None
 
 
-def _laid(label: Tensor, spelling: Spelling, order: Spelling) -> Tensor:
-    """A label laid out in another order of letters; it varies along none that the order lacks."""
-    where = {letter: d for d, letter in enumerate(spelling)}
-    present = [where[letter] for letter in order if letter in where]
-    moved = label.permute(*present, *(d for d in range(label.ndim) if d not in present))
-    return moved.reshape([label.shape[where[letter]] if letter in where else 1 for letter in order])
-
-
-def _result(walk: Walk, node: fx.Node, operands: Sequence[Operand], out: Spelling) -> tuple[Tensor, ...]:
+def _result(walk: Walk, node: fx.Node, operands: Sequence[Value], out: Sequence[str]) -> tuple[Tensor, ...]:
     """What is left of the labels; one that another operand's label says already is dropped."""
-    found: list[tuple[Operand, set[Any], Tensor]] = []
-    for one in operands:
-        for label in one.labels:
-            letters = one.letters(label) & set(out)
-            if letters:
-                part = walk.project(label, one.dims(letters), node)
-                found.append((one, letters, _laid(part, one.spelling, out)))
-    kept: list[tuple[Operand, set[Any], Tensor]] = []
-    for item in sorted(found, key=lambda item: -len(item[1])):
-        if not any(item[1] <= other[1] and item[0] is not other[0] for other in kept):
-            kept.append(item)
+    found = [(one, one.letters(label) & set(out), label) for one in operands for label in one.labels]
+    kept: list[tuple[Value, set[str], Tensor]] = []
+    for one, letters, label in sorted(found, key=lambda item: -len(item[1])):
+        if letters and not any(letters <= more and one is not other for other, more, _ in kept):
+            kept.append((one, letters, one.part(walk, label, letters, out, node)))
     return tuple(label for _, _, label in kept)

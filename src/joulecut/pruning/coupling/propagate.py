@@ -1,46 +1,64 @@
 """Walks a captured network and labels every value with channel identities.
 
-The walk itself is here; what each operation does to labels stands in ``rules_*.py``, as tables from the
-operation's name to a function. An operation without a rule freezes what it reads: less is pruned, never
-something wrong.
+A value of shape S carries a tuple of labels; each is an int64 tensor of the same number of dimensions,
+broadcastable to S, of size 1 along every dimension where the identity does not change. Several labels
+say that several families of channels run through one value (tokens and features, say).
+
+What each operation does to labels stands in ``rules_*.py``, as tables from its name to a function. An
+operation without a rule freezes what it reads: less is pruned, never something wrong.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import Any, Final
 
 import torch
 from torch import Tensor, fx
 
 from joulecut.pruning.coupling.identities import Identities, Reason
-from joulecut.pruning.coupling.labels import Labels, channel_label, narrowed, varies
 from joulecut.pruning.coupling.tying import canonical_names, tensors
 from joulecut.workload.trace import argument, operation, source, source_line
 
-__all__ = ["Rule", "Span", "Use", "Walk", "named", "shape_of", "tensor_nodes", "walk"]
+__all__ = [
+    "FACTORIES",
+    "Labels",
+    "Rule",
+    "Span",
+    "Use",
+    "Walk",
+    "narrowed",
+    "shape_of",
+    "tensor_nodes",
+    "walk",
+]
 
-FACTORIES = frozenset({"zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty"})
+Labels = tuple[Tensor, ...]
+
+FACTORIES: Final = frozenset(
+    "zeros ones full empty new_zeros new_ones new_full new_empty".split()  # noqa: SIM905
+)
 """Operations that make a uniform value of a size that stands in the graph."""
+
+_COUPLED: Final = "it is coupled to a fixed extent"
+_ONLY: Final = "it is the only channel of a value"
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
     """The identities ``first`` to ``first + size`` are the indices of one dimension of a parameter."""
 
-    parameter: str
-    dim: int
     first: int
     size: int
+    parameter: str
+    dim: int
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What an operation does with identities of a parameter.
-
-    Roles: ``writer`` makes the channels, ``reader`` consumes them, ``through`` passes them on.
-    """
+    """What an operation does with a parameter's identities: role writer, reader or through."""
 
     role: str
     ids: Tensor
@@ -51,9 +69,11 @@ class Use:
 class Walk:
     """State of a walk, and the calls that rules use to speak about labels.
 
-    ``reads`` holds pairs of an operation and the value along whose channels it sums; ``active`` the nodes
-    that depend on the network's inputs; ``numbers`` the values of constants that data
-    are moved by; ``lone`` the layers that write a single channel.
+    Attributes:
+        reads: pairs of an operation and a value along whose channels it sums.
+        active: nodes that depend on the network's inputs.
+        numbers: values of constants that data are moved by.
+        lone: layers that write a single channel.
     """
 
     module: fx.GraphModule
@@ -85,7 +105,21 @@ class Walk:
 
     def unite(self, a: Tensor, b: Tensor, node: fx.Node) -> None:
         """Couple two labels because of what ``node`` does; what meets a fixed extent is frozen."""
-        self.ids.unite(a, b, self.reason(node, "it is coupled to a fixed extent"))
+        self.ids.unite(a, b, self.reason(node, _COUPLED))
+
+    def tie(self, label: Tensor, dims: Collection[int], node: fx.Node) -> Tensor:
+        """Unite a label along dimensions, so that it no longer varies there."""
+        for d in set(varies(label)) & set(dims):
+            self.unite(label, label.narrow(d, 0, 1), node)
+            label = label.narrow(d, 0, 1)
+        return label
+
+    def mixed(self, labels: Labels, dims: Collection[int], node: fx.Node) -> Labels:
+        """Labels tied along dimensions that ``node`` mixes; those that vary along no other are frozen."""
+        inside = [set(varies(label)) <= set(dims) for label in labels]
+        frozen = tuple(label for label, stays in zip(labels, inside, strict=True) if stays)
+        self.freeze(frozen, node, f"{operation(node)} mixes it")
+        return tuple(self.tie(x, dims, node) for x, stays in zip(labels, inside, strict=True) if not stays)
 
     def project(self, label: Tensor, dims: Collection[int], node: fx.Node) -> Tensor:
         """The part of a label that varies along ``dims`` only.
@@ -94,30 +128,14 @@ class Walk:
         ``dims`` or with its place along the others (heads, and widths of a head).
         """
         kept = tuple(d for d in varies(label) if d in dims)
-        others = [d for d in varies(label) if d not in dims]
-        if not others or not kept:
-            return label if kept else label.flatten()[:1].reshape((1,) * label.ndim)
+        if len(kept) == len(varies(label)):
+            return label
         if (id(label), kept) not in self._projected:
-            parts = []
-            for chosen in (kept, others):
-                shape = [size if d in chosen else 1 for d, size in enumerate(label.shape)]
-                parts.append(self.ids.fresh(int(torch.Size(shape).numel())).reshape(shape))
-            self.ids.factor(label, parts[0], parts[1], self.reason(node, "it is coupled to a fixed extent"))
-            self._projected[id(label), kept] = (label, parts[0])
+            rows = self.ids.fresh(*(size if d in kept else 1 for d, size in enumerate(label.shape)))
+            columns = self.ids.fresh(*(1 if d in kept else size for d, size in enumerate(label.shape)))
+            self.ids.factor(label, rows, columns, self.reason(node, _COUPLED))
+            self._projected[id(label), kept] = (label, rows)
         return self._projected[id(label), kept][1]
-
-    def without(self, labels: Labels, dims: Collection[int], node: fx.Node, text: str) -> Labels:
-        """Labels tied along dimensions that ``node`` mixes; those that vary along no other are frozen."""
-        out: list[Tensor] = []
-        for label in labels:
-            if set(varies(label)) <= set(dims):
-                self.freeze((label,), node, text)
-                continue
-            for d in set(varies(label)) & set(dims):
-                self.unite(label, label.narrow(d, 0, 1), node)
-                label = label.narrow(d, 0, 1)
-            out.append(label)
-        return tuple(out)
 
     def stretch(self, node: fx.Node, dim: int) -> bool:
         """Give a uniform value identities along a dimension, if its size stands in the graph."""
@@ -126,8 +144,8 @@ class Walk:
         sizes = argument(node, 1 if name.startswith(("new", "expand")) else 0, "size", ())
         if not (expands or name in FACTORIES) or not isinstance(sizes[dim], int):
             return False
-        fresh = channel_label(self.ids.fresh(shape_of(node)[dim]), dim, len(shape_of(node)))
-        self.labels[node.name] = (*self.of(node), fresh)
+        shape = [size if d == dim else 1 for d, size in enumerate(shape_of(node))]
+        self.labels[node.name] = (*self.of(node), self.ids.fresh(*shape))
         return True
 
     def mark_inexact(self, labels: Labels, dims: Collection[int], node: fx.Node) -> None:
@@ -140,30 +158,29 @@ class Walk:
     def refuse(self, node: fx.Node, text: str) -> Labels:
         """Keep every channel that ``node`` reads, and those that it writes with weights of its own."""
         for read in node.all_input_nodes:
-            found = self.labels.get(read.name, ())
-            for item in found:
+            for item in self.labels.get(read.name, ()):
                 self.freeze((item,) if isinstance(item, Tensor) else item, node, text)
-            if self.is_parameter(read) and len(shape_of(read)) > 1:
-                for label in self.of(read)[:1]:
-                    self.uses.append(Use("writer", label.flatten(), node.name))
+            if read.op == "get_attr" and len(shape_of(read)) > 1:
+                self.uses += [Use("writer", label.flatten(), node.name) for label in self.of(read)[:1]]
         return ()
-
-    def is_parameter(self, node: object) -> TypeGuard[fx.Node]:
-        """Whether an argument is a parameter or buffer of the network."""
-        return isinstance(node, fx.Node) and node.op == "get_attr"
 
     def parameter(self, name: str, value: Tensor) -> Labels:
         """A label for each dimension of a parameter; numbers that other values are indexed by have none."""
         if name not in self._parameters:
             labels: list[Tensor] = []
-            counts = value.dtype in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+            counts = not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
             for dim, size in enumerate(() if counts else value.shape):
                 if size > 1:
-                    ids = self.ids.fresh(size)
-                    self.spans.append(Span(name, dim, int(ids[0]), size))
-                    labels.append(channel_label(ids, dim, value.ndim))
+                    self.spans.append(Span(self.ids.count, size, name, dim))
+                    labels.append(self.ids.fresh(*(size if d == dim else 1 for d in range(value.ndim))))
             self._parameters[name] = tuple(labels)
         return self._parameters[name]
+
+    def owner(self, ids: Tensor) -> Span | None:
+        """The dimension of a parameter that identities, given as a vector, are indices of."""
+        at = bisect_right(self.spans, int(ids[0]), key=lambda span: span.first) - 1 if len(ids) else -1
+        span = self.spans[at] if at >= 0 else None
+        return span if span and int(ids.max()) < span.first + span.size else None
 
 
 Rule = Callable[[Walk, fx.Node], "Labels | tuple[Labels, ...]"]
@@ -175,16 +192,27 @@ def shape_of(node: fx.Node) -> tuple[int, ...]:
     return tuple(int(size) for size in value.shape) if isinstance(value, Tensor) else ()
 
 
-def named(node: fx.Node, name: str, default: Any) -> Any:
-    """An argument of a node by its name in the operation's schema."""
-    schema = getattr(node.target, "_schema", None)
-    names = [a.name for a in schema.arguments] if schema is not None else []
-    return argument(node, names.index(name), name, default) if name in names else default
-
-
 def tensor_nodes(node: fx.Node) -> list[fx.Node]:
     """The tensors with at least one dimension that a node reads, in order."""
     return [n for n in node.all_input_nodes if shape_of(n)]
+
+
+def varies(label: Tensor) -> list[int]:
+    """The dimensions along which a label changes.
+
+    >>> varies(torch.arange(3).reshape(1, 3, 1))
+    [1]
+    """
+    return [d for d, size in enumerate(label.shape) if size > 1]
+
+
+def narrowed(label: Tensor) -> Tensor:
+    """The same label with size 1 along every dimension where it is constant."""
+    for d in sorted(varies(label), key=label.stride):
+        first = label.narrow(d, 0, 1)
+        if label.stride(d) == 0 or bool((label == first).all()):
+            label = first
+    return label
 
 
 def walk(module: fx.GraphModule, rule_of: Callable[[fx.Node], Rule | None]) -> Walk:
@@ -196,12 +224,12 @@ def walk(module: fx.GraphModule, rule_of: Callable[[fx.Node], Rule | None]) -> W
             state.active.add(node.name)
         if node.op == "get_attr" and str(node.target) in named:
             state.labels[node.name] = state.parameter(canonical[str(node.target)], named[str(node.target)])
-        elif node.op == "call_function" and (node.users or node.is_impure() or operation(node) == "getitem"):
-            rule = rule_of(node)
-            if rule is None:
-                state.refuse(node, f"the operation {operation(node)} is not handled")
-            else:
-                state.labels[node.name] = tuple(_clean(state, node, rule(state, node)))  # type: ignore[assignment]
+        unused = not node.users and not node.is_impure() and operation(node) != "getitem"
+        rule = rule_of(node) if node.op == "call_function" and not unused else None
+        if node.op == "call_function" and not unused and rule is None:
+            state.refuse(node, f"the operation {operation(node)} is not handled")
+        elif rule is not None:
+            state.labels[node.name] = tuple(_clean(state, node, rule(state, node)))  # type: ignore[assignment]
             _check_written(state, node)
         elif node.op == "output":
             for read in node.all_input_nodes:
@@ -210,44 +238,31 @@ def walk(module: fx.GraphModule, rule_of: Callable[[fx.Node], Rule | None]) -> W
 
 
 def _clean(state: Walk, node: fx.Node, found: Sequence[Tensor | Labels]) -> Iterator[Tensor | Labels]:
-    """Labels narrowed; one that is constant is dropped and its channel kept, as a value cannot lose all."""
-    kept: list[Tensor] = []
+    """Labels narrowed; of one that is constant the channel is kept, as a value cannot lose all.
+
+    Two that vary along the same dimensions become one: its cells die with either.
+    """
+    kept: dict[tuple[int, ...], Tensor] = {}
     for item in found:
         if not isinstance(item, Tensor):
             yield tuple(label for label in _clean(state, node, item) if isinstance(label, Tensor))
             continue
         label = narrowed(item)
+        twin = kept.setdefault(tuple(varies(label)), label)
         if not varies(label):
-            state.freeze((label,), node, "it is the only channel of a value")
-            continue
-        twin = next((i for i, other in enumerate(kept) if varies(other) == varies(label)), None)
-        if twin is None:
-            kept.append(label)
-        elif not torch.equal(kept[twin], label):
-            kept[twin] = _table(state, node, kept[twin], label)
-    yield from kept
-
-
-def _table(state: Walk, node: fx.Node, rows: Tensor, columns: Tensor) -> Tensor:
-    """One label for two that vary along the same dimensions: its cells die with either."""
-    pairs = torch.stack([rows.flatten(), columns.flatten()])
-    cells = torch.unique(pairs, dim=1, return_inverse=True)[1]
-    label = state.ids.fresh(int(cells.max()) + 1)[cells].reshape(rows.shape)
-    state.ids.factor(label, rows, columns, state.reason(node, "it is coupled to a fixed extent"))
-    return label
+            state.freeze((kept.pop(()),), node, _ONLY)
+        elif not torch.equal(twin, label):
+            pairs = torch.stack([twin.flatten(), label.flatten()])
+            cells = torch.unique(pairs, dim=1, return_inverse=True)[1]
+            table = state.ids.fresh(int(cells.max()) + 1)[cells].reshape(label.shape)
+            state.ids.factor(table, twin, label, state.reason(node, _COUPLED))
+            kept[tuple(varies(label))] = table
+    yield from kept.values()
 
 
 def _check_written(state: Walk, node: fx.Node) -> None:
     """What an operation writes into its operand must be labelled there as in its result."""
-    name = operation(node)
-    if (
-        not name.endswith("_")
-        or name.endswith("__")
-        or not node.args
-        or not isinstance(node.args[0], fx.Node)
-    ):
-        return
-    own = {d for label in state.of(node.args[0]) for d in varies(label)}
-    for label in state.of(node):
-        if not set(varies(label)) <= own:
-            state.freeze((label,), node, f"{name} writes it into a value without such channels")
+    if operation(node).endswith("_") and not operation(node).endswith("__"):
+        own = {d for label in state.of(node.args[0]) for d in varies(label)}
+        new = tuple(label for label in state.of(node) if not set(varies(label)) <= own)
+        state.freeze(new, node, "it is written into a value without such channels")

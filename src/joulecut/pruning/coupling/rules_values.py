@@ -1,283 +1,275 @@
-"""What norms, reductions, pools and elementwise operations do to channel identities."""
+"""What elementwise operations, reductions, windows and data movement do to channel identities.
+
+Data movement is one rule for all: the operation itself is run on the labels.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
 from torch import Tensor, fx
+from torch.fx.node import map_arg
 
-from joulecut.pruning.coupling.join import join, operand, trailing
-from joulecut.pruning.coupling.labels import Labels, along, varies
-from joulecut.pruning.coupling.propagate import FACTORIES, Rule, Walk, named, shape_of, tensor_nodes
+from joulecut.pruning.coupling.join import Value, join, joined
+from joulecut.pruning.coupling.propagate import (
+    FACTORIES,
+    Labels,
+    Rule,
+    Walk,
+    narrowed,
+    shape_of,
+    tensor_nodes,
+    varies,
+)
 from joulecut.workload.trace import argument, operation, source
 
-__all__ = ["RULES", "elementwise", "is_elementwise", "is_window", "windows"]
+__all__ = ["is_movement", "rule_of", "run"]
 
-_ELEMENTWISE: Final = frozenset(
-    {
-        "hardswish",
-        "log_sigmoid",
-        "rsub",
-        "dropout",
-        "feature_dropout",
-        "alpha_dropout",
-        "feature_alpha_dropout",
-        "copy",
-        "fill",
-        "zero",
-        "to",
-        "type_as",
-        "_to_copy",
-        "contiguous",
-        "clone",
-        "alias",
-        "detach",
-        "lift_fresh_copy",
-        "floor_divide",
-        "zeros_like",
-        "ones_like",
-        "full_like",
-        "empty_like",
-        "rand_like",
-        "randn_like",
-        "bernoulli",
-        "masked_fill",
-    }
-)
+# fmt: off
+_ELEMENTWISE: Final = frozenset({
+    "hardswish", "log_sigmoid", "rsub", "dropout", "feature_dropout", "alpha_dropout", "copy", "fill", "zero",
+    "to", "type_as", "_to_copy", "contiguous", "clone", "alias", "detach", "lift_fresh_copy", "floor_divide",
+    "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "bernoulli",
+})
 """Elementwise operations that torch does not tag as such."""
-
-_WINDOWS: Final = re.compile(r"(?:pool|upsample|pad)\D*(\d)d")
-
-
-def is_elementwise(node: fx.Node) -> bool:
-    """Whether each element of the result depends on the elements at its place only."""
-    return (
-        torch.Tag.pointwise in getattr(node.target, "tags", ()) or operation(node).rstrip("_") in _ELEMENTWISE
-    )
+_MOVES: Final = frozenset({
+    "reshape", "_unsafe_view", "flatten", "unflatten", "repeat", "repeat_interleave", "tile", "roll", "flip",
+    "rot90", "index", "index_select", "gather", "take_along_dim", "pixel_shuffle", "pixel_unshuffle",
+})
+"""Movements whose schema does not say that their result is a view."""
+_REDUCTIONS: Final = (
+    "mean", "sum", "nansum", "amax", "amin", "max", "min", "var", "std", "prod", "norm", "linalg_vector_norm",
+    "logsumexp", "var_mean", "std_mean",
+)
+_NOTHING: Final = (
+    *FACTORIES, "arange", "eye", "rand", "randn", "scalar_tensor", "linspace", "sym_size",
+    "_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range",
+)
+"""Operations that read no values of the network, or only their sizes."""
+# fmt: on
+_WINDOWS: Final = re.compile(r"(?:pool|upsample|pad)\D*(\d)d|(cum|logcum)")
 
 
 def elementwise(walk: Walk, node: fx.Node) -> Labels:
     """Operands are coupled where both vary; a real extent without channels freezes its partner."""
-    spelling = tuple(range(len(shape_of(node))))
     values = tensor_nodes(node)
     if len(values) == 1 and shape_of(values[0]) == shape_of(node):
         return walk.of(values[0])
-    return join(walk, node, [operand(walk, n, trailing(n, spelling)) for n in values], spelling, "through")
+    if not values:
+        return ()
+    return joined(walk, node, ",".join(["..."] * len(values)) + "->...", *values, role="through")
 
 
-def is_window(node: fx.Node) -> bool:
-    """Whether the operation runs over the spatial dimensions, as many as its name says."""
-    return _WINDOWS.search(operation(node)) is not None
+def is_movement(node: fx.Node) -> bool:
+    """Whether the operation only says where the elements of its first argument go."""
+    schema = getattr(node.target, "_schema", None)
+    infos = [one.alias_info for one in schema.returns[:1]] if schema is not None else []
+    views = any(info is not None and not info.is_write for info in infos)
+    return operation(node) not in _ELEMENTWISE and (operation(node) in _MOVES or views)
 
 
-def windows(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
-    """Pools, padding and interpolation: what has channels along the spatial dimensions is frozen."""
-    found = _WINDOWS.search(operation(node))
-    ndim = len(shape_of(source(node)))
-    spatial = range(ndim - int(found[1]) if found else 0, ndim)
-    passing = walk.without(walk.of(source(node)), spatial, node, f"{operation(node)} slides over it")
-    results = node.meta["val"]
-    return (passing,) * len(results) if isinstance(results, (tuple, list)) else passing
+def movement(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
+    """Run a movement of one tensor on each of its labels."""
+    value = source(node)
+    if operation(node).endswith("_as"):
+        return _like(walk, node, value)
+    indices = [n for n in node.all_input_nodes if n is not value and shape_of(n)]
+    known = {n: _constant(walk, n) for n in indices}
+    computed = any(numbers is None for numbers in known.values())
+    ends = [
+        {n: torch.full(shape_of(n), end) if numbers is None else numbers for n, numbers in known.items()}
+        for end in (0, -1)
+    ]
+    results: list[Any] = []
+    for label in walk.of(value):
+        first = run(node, {**ends[0], value: label.expand(shape_of(value))})
+        if first is None:
+            return walk.refuse(node, f"the operation {operation(node)} is not handled")
+        if computed and not torch.equal(first, run(node, {**ends[1], value: label.expand(shape_of(value))})):
+            walk.freeze((label,), node, "a computed number picks channels")
+        results.append(first)
+    for index in indices:
+        walk.freeze(walk.of(index), node, "it says where channels go")
+    if isinstance(node.meta["val"], (list, tuple)):
+        return tuple(tuple(found[i] for found in results) for i in range(len(node.meta["val"])))
+    return tuple(results)
 
 
-def pad(walk: Walk, node: fx.Node) -> Labels:
-    """Constants around a value: channels that are padded lie beside fixed ones."""
-    labels = walk.of(source(node))
-    sizes = [int(size) for size in argument(node, 1, "pad", ())]
-    last = len(shape_of(source(node))) - 1
-    padded = [last - i // 2 for i, size in enumerate(sizes) if size]
-    if argument(node, 2, "mode", "constant") in ("reflect", "replicate", "circular"):
-        return walk.without(labels, padded, node, "it mirrors channels")
-    return tuple(
-        torch.constant_pad_nd(x, [s if x.shape[last - i // 2] > 1 else 0 for i, s in enumerate(sizes)], 0)
-        for x in labels
-    )
+def _like(walk: Walk, node: fx.Node, value: fx.Node) -> Labels:
+    """A movement to the shape of another value: what they share is coupled."""
+    shape = shape_of(value) if operation(node) == "expand_as" else shape_of(node)
+    labels = tuple(x.expand(shape_of(value)).reshape(shape) for x in walk.of(value))
+    other = node.args[1]
+    assert isinstance(other, fx.Node)
+    both = [Value(None, shape, tuple(map(narrowed, labels))), Value(other, shape_of(other), walk.of(other))]
+    return join(walk, node, "...,...->...", both)
 
 
-def _dims(dims: Any, ndim: int) -> list[int]:
-    if dims is None:
-        return list(range(ndim))
-    chosen = [dims] if isinstance(dims, int) else list(dims)
-    return [d % ndim for d in chosen] or list(range(ndim))
+def run(node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+    """The node's own operation on labels, or None where it does not run on whole numbers.
+
+    Sizes computed in the graph take their concrete values.
+    """
+    arguments: Any = (node.args, dict(node.kwargs))
+    args, kwargs = map_arg(arguments, lambda n: values[n] if n in values else n.meta["val"])
+    if operation(node) in ("view", "_unsafe_view"):
+        return None if isinstance(args[1], torch.dtype) else args[0].reshape(args[1])
+    target: Any = node.target
+    try:
+        return target(*args, **kwargs)
+    except RuntimeError:
+        return None
+
+
+def _constant(walk: Walk, node: fx.Node) -> Tensor | None:
+    """The value of a node that depends on no input of the network and is not written into, else None."""
+    if node.name not in walk.numbers:
+        walk.numbers[node.name] = None
+        if node.op == "get_attr":
+            path, _, leaf = str(node.target).rpartition(".")
+            walk.numbers[node.name] = getattr(walk.module.get_submodule(path), leaf)
+        elif node.name not in walk.active and not any(operation(user).endswith("_") for user in node.users):
+            known = {n: _constant(walk, n) for n in node.all_input_nodes}
+            if not any(value is None for value in known.values()):
+                walk.numbers[node.name] = run(node, known)
+    return walk.numbers[node.name]
+
+
+def concatenated(walk: Walk, node: fx.Node) -> Labels:
+    """Lay the labels of all operands end to end; along the other dimensions the operands are coupled."""
+    given: Any = node.args[0]
+    stacks, ndim = operation(node) == "stack", len(shape_of(node))
+    dim = int(argument(node, 1, "dim", 0)) % ndim
+    values = []
+    for n in (n for n in given if shape_of(n) != (0,)):
+        shape, labels = list(shape_of(n)), walk.of(n)
+        if stacks:
+            shape.insert(dim, 1)
+            labels = tuple(x.unsqueeze(dim) for x in labels)
+        values.append(Value(None if stacks else n, tuple(shape), labels))
+    alphabet = "abcdefgh"[:ndim]
+    pieces = [chr(ord("A") + i) for i in range(len(values))]
+    terms = [alphabet[:dim] + piece + alphabet[dim + 1 :] for piece in pieces]
+    join(walk, node, ",".join(terms) + "->" + alphabet + "".join(pieces), values, "through")
+    beside = {tuple(varies(x)): x for one in values for x in one.labels if x.shape[dim] == 1}
+    inside = [[x for x in one.labels if x.shape[dim] > 1] for one in values]
+    ends = []
+    for i in range(max(map(len, inside))):
+        used = [mine[i] if i < len(mine) else torch.zeros([1] * ndim, dtype=torch.long) for mine in inside]
+        wide = {dim, *(d for label in used for d in varies(label))}
+        shapes = [[n if d in wide else 1 for d, n in enumerate(one.shape)] for one in values]
+        ends.append(torch.cat([x.expand(shape) for x, shape in zip(used, shapes, strict=True)], dim))
+    return (*beside.values(), *ends)
+
+
+def piece(walk: Walk, node: fx.Node) -> Labels:
+    """``getitem``: the labels of one result of several."""
+    found = walk.labels.get(source(node).name, ())
+    item = found[argument(node, 1, "index", 0)] if found else ()
+    return item if isinstance(item, tuple) else ()
 
 
 def reduction(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
     """Labels along other dimensions survive; a sum over channels reads them, a mean is inexact."""
     value, name, results = source(node), operation(node), node.meta["val"]
-    ndim = len(shape_of(value))
-    over = _dims(named(node, "dim", None), ndim)
-    several = isinstance(results, (tuple, list))
-    if name in ("max", "min") and several and any(u.args[1] == 1 and u.users for u in node.users):
+    names = [one.name for one in node.target._schema.arguments]  # type: ignore[union-attr]
+    dims = argument(node, names.index("dim"), "dim", None) if "dim" in names else None
+    every = range(len(shape_of(value)))
+    over = [every[d] for d in ([dims] if isinstance(dims, int) else dims or every)]
+    if name in ("max", "min") and any(user.args[1] == 1 and user.users for user in node.users):
         return walk.refuse(node, "its result holds numbers of channels")
-    order = named(node, "ord", named(node, "p", 2))
-    if name not in ("sum", "nansum") and not (name in ("norm", "linalg_vector_norm") and order in (1, 2, 3)):
-        walk.mark_inexact(walk.of(value), over, node)
-    spelling = tuple(range(ndim))
-    keeps = (results[0] if several else results).ndim == ndim
-    rest = tuple(d for d in spelling if d not in over)
-    found = join(walk, node, [operand(walk, value, spelling)], rest, "through")
-    if keeps:
+    sums = name in ("sum", "nansum") or (name.endswith("norm") and argument(node, 1, "ord", 2) in (1, 2, 3))
+    walk.mark_inexact(() if sums else walk.of(value), over, node)
+    letters = "abcdefghij"[: len(every)]
+    rest = "".join(letter for d, letter in enumerate(letters) if d not in over)
+    found = joined(walk, node, f"{letters}->{rest}", value, role="through")
+    if (results[0] if isinstance(results, (tuple, list)) else results).ndim == len(every):
         found = tuple(
-            x.reshape([x.shape[rest.index(d)] if d in rest else 1 for d in spelling]) for x in found
+            x.reshape([1 if d in over else x.shape[rest.index(letters[d])] for d in every]) for x in found
         )
-    return (found,) * len(results) if several else found
+    return (found,) * len(results) if isinstance(results, (tuple, list)) else found
 
 
-def running(walk: Walk, node: fx.Node) -> Labels:
+def softmax(walk: Walk, node: fx.Node) -> Labels:
     """A softmax over channels passes labels but makes the family inexact."""
-    value = source(node)
-    walk.mark_inexact(walk.of(value), _dims(argument(node, 1, "dim", -1), len(shape_of(value))), node)
-    return walk.of(value)
+    dim = int(argument(node, 1, "dim", -1)) % len(shape_of(source(node)))
+    walk.mark_inexact(walk.of(source(node)), [dim], node)
+    return walk.of(source(node))
 
 
-def cumulative(walk: Walk, node: fx.Node) -> Labels:
-    """Each element depends on those before it: channels along that dimension stay."""
-    value = source(node)
-    dims = _dims(argument(node, 1, "dim", -1), len(shape_of(value)))
-    return walk.without(walk.of(value), dims, node, f"{operation(node)} runs over it")
+def windows(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
+    """Pools, padding, interpolation and running sums mix what lies along some dimensions."""
+    found, ndim, results = _WINDOWS.search(operation(node)), len(shape_of(source(node))), node.meta["val"]
+    spatial = (
+        range(ndim - int(found[1]), ndim) if found and found[1] else [argument(node, 1, "dim", 0) % ndim]
+    )
+    passing = walk.mixed(walk.of(source(node)), spatial, node)
+    return (passing,) * len(results) if isinstance(results, (tuple, list)) else passing
 
 
-def gated(walk: Walk, node: fx.Node) -> Labels:
-    """One half of the channels gates the other."""
-    value = source(node)
-    dim = int(argument(node, 1, "dim", -1)) % len(shape_of(value))
-    out: list[Tensor] = []
-    for label in walk.of(value):
-        halves = label.chunk(2, dim) if label.shape[dim] > 1 else (label, label)
-        walk.unite(halves[0], halves[1], node)
-        out.append(halves[0])
-    return tuple(out)
-
-
-def _normed(walk: Walk, node: fx.Node, parameters: Sequence[Any], dim: int | None) -> Labels:
-    """Gains, biases and statistics go with their channel: along ``dim``, or trailing."""
-    spelling = tuple(range(len(shape_of(source(node)))))
-    read = [operand(walk, source(node), spelling)]
-    read += [
-        operand(walk, one, trailing(one, spelling) if dim is None else (spelling[dim],))
-        for one in parameters
-        if isinstance(one, fx.Node)
-    ]
-    return join(walk, node, read, spelling, "through")
-
-
-def batch_norm(walk: Walk, node: fx.Node) -> Labels:
-    """Over everything but the channels, with statistics that are fixed unless it trains."""
-    labels = _normed(walk, node, node.args[1:5], 1)
-    spatial = operation(node) == "instance_norm"
-    if argument(node, 5, "training", False):
-        others = range(len(shape_of(node)))[2:] if spatial else [0, *range(len(shape_of(node)))[2:]]
-        walk.mark_inexact(labels, others, node)
-    return labels
-
-
-def layer_norm(walk: Walk, node: fx.Node) -> Labels:
-    """Runs over channels, the last dimensions, so the family is inexact."""
-    labels = _normed(walk, node, node.args[2:4], None)
-    ndim = len(shape_of(node))
-    walk.mark_inexact(labels, range(ndim - len(argument(node, 1, "normalized_shape", ())), ndim), node)
-    return labels
-
-
-def group_norm(walk: Walk, node: fx.Node) -> Labels:
-    """Runs over the channels of a group: the same position goes in every group."""
-    labels = _normed(walk, node, node.args[2:4], 1)
-    groups, channels = int(argument(node, 1, "num_groups", 1)), shape_of(source(node))[1]
-    for label in labels:
-        if groups < channels and label.shape[1] > 1:
-            table = along(walk.project(label, [1], node), 1).reshape(groups, -1)
-            walk.unite(table, table[:1], node)
-    walk.mark_inexact(labels, range(1 + int(groups == channels), len(shape_of(node))), node)
-    return labels
-
-
-def weight_norm(walk: Walk, node: fx.Node) -> tuple[Labels, ...]:
-    """A weight of given norms: those run over what each output reads."""
-    value, gain = source(node), argument(node, 1, "g", None)
-    spelling = tuple(range(len(shape_of(value))))
-    read = [operand(walk, value, spelling), operand(walk, gain, spelling)]
-    labels = join(walk, node, read, spelling, "through")
-    dim = int(argument(node, 2, "dim", 0)) % len(spelling)
-    walk.mark_inexact(labels, set(spelling) - {dim}, node)
-    return (labels, tuple(label for label in labels if varies(label) == [dim]))
-
-
-def prelu(walk: Walk, node: fx.Node) -> Labels:
-    """One slope for each channel (dimension 1), or one for all."""
-    slopes = node.args[1]
-    return _normed(
-        walk, node, [slopes] if isinstance(slopes, fx.Node) and shape_of(slopes) != (1,) else [], 1
+def pad(walk: Walk, node: fx.Node) -> Labels:
+    """Constants around a value: channels that are padded lie beside fixed ones."""
+    sizes = [int(size) for size in argument(node, 1, "pad", ())]
+    last = len(shape_of(source(node))) - 1
+    if argument(node, 2, "mode", "constant") in ("reflect", "replicate", "circular"):
+        return walk.mixed(walk.of(source(node)), [last - i // 2 for i, n in enumerate(sizes) if n], node)
+    return tuple(
+        torch.constant_pad_nd(x, [n if x.shape[last - i // 2] > 1 else 0 for i, n in enumerate(sizes)])
+        for x in walk.of(source(node))
     )
 
 
-def unfold(walk: Walk, node: fx.Node) -> Labels:
-    """Patches laid out as channels: a channel becomes as many as a patch has places."""
-    labels = walk.without(walk.of(source(node)), _last(node, 2), node, "im2col slides over it")
-    places = int(torch.Size(node.args[1]).numel())  # type: ignore[arg-type]
-    return tuple((x.repeat_interleave(places, -3) if x.shape[-3] > 1 else x).squeeze(-1) for x in labels)
+def halves(walk: Walk, node: fx.Node) -> Labels:
+    """``glu``: one half of the channels gates the other. ``channel_shuffle``: groups change places."""
+    shuffles = operation(node) == "channel_shuffle"
+    count = int(argument(node, 1, "groups", 1)) if shuffles else 2
+    dim = 1 if shuffles else int(argument(node, 1, "dim", -1))
+    chunks = [x.chunk(count, dim) for x in walk.of(source(node)) if x.shape[dim] > 1]
+    for first, *others in chunks:
+        for other in others:
+            walk.unite(other, first, node)
+    beside = tuple(x for x in walk.of(source(node)) if x.shape[dim] == 1)
+    return movement(walk, node) if shuffles else (*beside, *(first for first, *_ in chunks))  # type: ignore[return-value]
 
 
-def fold(walk: Walk, node: fx.Node) -> Labels:
-    """Patches summed back into an image: the places of a patch go together."""
-    labels = walk.without(walk.of(source(node)), _last(node, 1), node, "col2im slides over it")
-    places = int(torch.Size(node.args[2]).numel())  # type: ignore[arg-type]
-    out: list[Tensor] = []
-    for label in labels:
-        if label.shape[-2] > 1:
-            table = label.reshape(*label.shape[:-2], -1, places, label.shape[-1])
-            walk.unite(table, table[..., :1, :], node)
-            label = table[..., 0, :]
-        out.append(label.unsqueeze(-1))
-    return tuple(out)
-
-
-def _last(node: fx.Node, count: int) -> range:
-    ndim = len(shape_of(source(node)))
-    return range(ndim - count, ndim)
+def patches(walk: Walk, node: fx.Node) -> Labels:
+    """``im2col`` makes of a channel as many as a patch has places; ``col2im`` sums these up again."""
+    folds, ndim = operation(node) == "col2im", len(shape_of(source(node)))
+    kernel: Any = node.args[2 if folds else 1]
+    places = int(torch.Size(kernel).numel())
+    labels = walk.mixed(walk.of(source(node)), range(ndim - (1 if folds else 2), ndim), node)
+    if not folds:
+        return tuple((x.repeat_interleave(places, -3) if x.shape[-3] > 1 else x).squeeze(-1) for x in labels)
+    tables = [x.reshape(*x.shape[:-2], -1, places if x.shape[-2] > 1 else 1, 1) for x in labels]
+    return tuple(walk.tie(table, [table.ndim - 2], node) for table in tables)
 
 
 def nothing(_walk: Walk, _node: fx.Node) -> Labels:
-    """Computes no value of the network."""
+    """No value of the network goes in."""
     return ()
 
 
-RULES: Final[dict[str, Rule]] = {
-    **dict.fromkeys(
-        (
-            "mean",
-            "sum",
-            "nansum",
-            "amax",
-            "amin",
-            "max",
-            "min",
-            "var",
-            "std",
-            "prod",
-            "norm",
-            "linalg_vector_norm",
-            "logsumexp",
-            "var_mean",
-            "std_mean",
-        ),
-        reduction,
-    ),
-    **dict.fromkeys(("softmax", "log_softmax", "_softmax", "_safe_softmax"), running),
-    **dict.fromkeys(("cumsum", "cumprod", "logcumsumexp"), cumulative),
+_RULES: Final[dict[str, Rule]] = {
+    **dict.fromkeys(("cat", "concat", "concatenate", "stack"), concatenated),
+    **dict.fromkeys(_REDUCTIONS, reduction),
+    **dict.fromkeys(("softmax", "log_softmax", "_softmax", "_safe_softmax"), softmax),
     **dict.fromkeys(("pad", "constant_pad_nd"), pad),
-    **dict.fromkeys(("batch_norm", "instance_norm"), batch_norm),
-    **dict.fromkeys(("layer_norm", "rms_norm"), layer_norm),
-    **dict.fromkeys(
-        ("sym_size", "_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range"), nothing
-    ),
-    **dict.fromkeys((*FACTORIES, "arange", "eye", "rand", "randn", "scalar_tensor", "linspace"), nothing),
-    "group_norm": group_norm,
-    "_weight_norm_interface": weight_norm,
-    "prelu": prelu,
-    "glu": gated,
-    "im2col": unfold,
-    "col2im": fold,
+    **dict.fromkeys(("glu", "channel_shuffle"), halves),
+    **dict.fromkeys(("im2col", "col2im"), patches),
+    **dict.fromkeys(_NOTHING, nothing),
+    "getitem": piece,
 }
+
+
+def rule_of(node: fx.Node) -> Rule | None:
+    """The rule of an operation on values, by its name or by its kind."""
+    name = operation(node)
+    if name in _RULES:
+        return _RULES[name]
+    if torch.Tag.pointwise in getattr(node.target, "tags", ()) or name.rstrip("_") in _ELEMENTWISE:
+        return elementwise
+    if is_movement(node):
+        return movement
+    return windows if _WINDOWS.search(name) else None

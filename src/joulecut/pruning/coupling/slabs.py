@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from joulecut.pruning.coupling.identities import FIXED
-from joulecut.pruning.coupling.labels import narrowed, varies
-from joulecut.pruning.coupling.propagate import Walk
+from joulecut.pruning.coupling.propagate import Walk, narrowed, varies
 
 __all__ = ["every_label", "make_slabs", "torn"]
 
@@ -25,53 +24,37 @@ _ROUNDS: Final = 12
 def make_slabs(walk: Walk) -> None:
     """Tie, then freeze, until every class is a slab, and a part, of every value it appears in."""
     labels = list(every_label(walk))
-    for last in range(_ROUNDS):
-        solution = walk.ids.solve()
-        whole = True
-        for node, label in labels:
-            if len(varies(label)) < 2:
-                continue
-            for layer in solution.layers(label):
-                seen = narrowed(layer)
+    tables = [(node, label) for node, label in labels if len(varies(label)) > 1]
+    for last in reversed(range(_ROUNDS)):
+        solution, whole = walk.ids.solve(), True
+        for node, label in tables:
+            for seen in map(narrowed, solution.layers(label)):
                 broken = torn(seen, walk.ids.count)
-                if len(broken) and last == _ROUNDS - 1:
+                if len(broken) and not last:
                     walk.freeze((broken,), node, "its channels fill no complete slice")
                 elif len(broken):
+                    keep = max(varies(seen), key=lambda d, seen=seen: _classes_along(seen, d))  # type: ignore[misc]
+                    walk.tie(seen, [d for d in varies(seen) if d != keep], node)
                     whole = False
-                    _tie(walk, node, seen)
         if whole:
             break
-    _keep_last_channels(walk, labels)
-
-
-def _tie(walk: Walk, node: fx.Node, seen: Tensor) -> None:
-    keep = max(varies(seen), key=lambda d: _classes_along(seen, d))
-    for d in varies(seen):
-        if d != keep:
-            walk.unite(seen, seen.narrow(d, 0, 1), node)
-            seen = seen.narrow(d, 0, 1)
-
-
-def _keep_last_channels(walk: Walk, labels: list[tuple[fx.Node, Tensor]]) -> None:
-    """Freeze a class that is all of some value: without it nothing of the value would be left."""
     solution = walk.ids.solve()
     for node, label in labels:
-        for layer in solution.layers(label):
-            seen = layer.flatten()
-            if int(seen[0]) != FIXED and bool((seen == seen[0]).all()):
-                walk.freeze((seen[:1],), node, "it is the only channel of a value")
+        for seen in solution.layers(label):
+            only = seen.flatten()[:1]
+            if int(only) != FIXED and bool((seen == only).all()):
+                walk.freeze((only,), node, "it is the only channel of a value")
 
 
 def every_label(walk: Walk) -> Iterator[tuple[fx.Node, Tensor]]:
     """Every label once, with the first node that carries it."""
-    nodes = {node.name: node for node in walk.module.graph.nodes}
     seen: set[int] = set()
-    for name, found in walk.labels.items():
-        for item in found:
+    for node in walk.module.graph.nodes:
+        for item in walk.labels.get(node.name, ()):
             for label in (item,) if isinstance(item, Tensor) else item:
                 if id(label) not in seen:
                     seen.add(id(label))
-                    yield nodes[name], label
+                    yield node, label
 
 
 def _classes_along(seen: Tensor, dim: int) -> int:
@@ -93,6 +76,5 @@ def torn(seen: Tensor, classes: int) -> Tensor:
     for d in range(seen.ndim):
         rows = seen.movedim(d, 0).reshape(seen.shape[d], -1)
         constant = (rows == rows[:, :1]).all(1)
-        filled = torch.bincount(rows[constant, 0], minlength=classes) * rows.shape[1]
-        whole |= filled == counts
+        whole |= torch.bincount(rows[constant, 0], minlength=classes) * rows.shape[1] == counts
     return torch.nonzero(~whole).flatten()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,10 +9,10 @@ from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.node import map_arg
 
-from joulecut.pruning.coupling.cut import Cutter, Masks
+from joulecut.pruning.coupling.cut import Cutter
 from joulecut.pruning.coupling.propagate import shape_of
-from joulecut.pruning.coupling.rules_movement import is_movement, run
-from joulecut.pruning.coupling.sizes import retargeted
+from joulecut.pruning.coupling.rules_values import is_movement, run
+from joulecut.pruning.coupling.sizes import Masks, retargeted
 from joulecut.workload.trace import operation, source
 
 __all__ = ["first_break"]
@@ -32,14 +31,18 @@ def first_break(cutter: Cutter, alive: Tensor) -> tuple[fx.Node, str] | None:
             break
         try:
             values[node] = _step(cutter, node, values, alive, mode)
-            arrives = node.op != "call_function" or _arrives(cutter, node, alive)
+            arrives = node.op != "call_function" or not is_movement(node) or _arrives(cutter, node, alive)
         except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-            return node, f"cut, {operation(node)} would fail: {str(error).splitlines()[0][:100]}"
-        for value, masks in _results(cutter, node, values[node], alive):
-            if tuple(value.shape) != tuple(int(mask.sum()) for mask in masks):
-                return node, f"cut, {operation(node)} would return {list(value.shape)}"
+            return node, f"{operation(node)} would fail in a cut network: {str(error).splitlines()[0][:100]}"
+        several = isinstance(values[node], (tuple, list))
+        expected: Any = cutter.results(node, alive) if several or isinstance(values[node], Tensor) else []
+        for value, masks in (
+            zip(values[node], expected, strict=True) if several else [(values[node], expected)]
+        ):
+            if isinstance(value, Tensor) and list(value.shape) != _sizes(masks):
+                return node, f"{operation(node)} would return {list(value.shape)} in a cut network"
         if not arrives:
-            return node, f"cut, {operation(node)} would move other channels"
+            return node, f"{operation(node)} would move other channels in a cut network"
     return None
 
 
@@ -48,53 +51,44 @@ def _step(
 ) -> Any:
     meta = node.meta["val"]
     if node.op != "call_function":
-        if not isinstance(meta, Tensor):
-            return meta
-        shape = [int(mask.sum()) for mask in cutter.value_masks(node, alive)]
+        shape = _sizes(cutter.value_masks(node, alive))
         with mode:
-            return torch.empty(shape, dtype=meta.dtype, device=meta.device)
+            return (
+                torch.empty(shape, dtype=meta.dtype, device=meta.device) if isinstance(meta, Tensor) else meta
+            )
     target, arguments, kwargs = retargeted(node, cutter.arguments(node, alive))
     args, keywords = map_arg((arguments, kwargs), values.__getitem__)
     with torch.no_grad(), mode:
         return target(*args, **keywords)
 
 
-def _results(cutter: Cutter, node: fx.Node, value: Any, alive: Tensor) -> Sequence[tuple[Tensor, Masks]]:
-    if isinstance(value, Tensor):
-        return [(value, cutter.value_masks(node, alive))]
-    if isinstance(value, (tuple, list)) and all(isinstance(item, Tensor) for item in value):
-        return list(zip(value, cutter.pieces(node, alive), strict=True))
-    return []
-
-
 def _arrives(cutter: Cutter, node: fx.Node, alive: Tensor) -> bool:
     """Whether a movement of data leaves every element where the cut expects it."""
-    if not is_movement(node):
-        return True
     value = source(node)
-    masks = cutter.value_masks(value, alive)
-    moving = [d for d, mask in enumerate(masks) if not bool(mask.all())]
+    moving = [d for d, mask in enumerate(cutter.value_masks(value, alive)) if not bool(mask.all())]
     if not moving:
         return True
-    own = [size if d in moving else 1 for d, size in enumerate(shape_of(value))]
-    probe = torch.arange(int(torch.Size(own).numel())).reshape(own).expand(shape_of(value))
+    shape = shape_of(value)
+    own = [size if d in moving else 1 for d, size in enumerate(shape)]
     before: dict[fx.Node, Any] = {n: n.meta["val"] for n in node.all_input_nodes}
     for index in (n for n in before if shape_of(n)):
         known = cutter.numbers.get(index.name)
         before[index] = torch.zeros(shape_of(index), dtype=torch.long) if known is None else known
-    before[value] = probe
+    before[value] = torch.arange(int(torch.Size(own).numel())).reshape(own).expand(shape)
     after = {n: _cut(v, cutter.value_masks(n, alive)) if shape_of(n) else v for n, v in before.items()}
     target, arguments, kwargs = retargeted(node, cutter.arguments(node, alive))
     args, keywords = map_arg((arguments, kwargs), after.__getitem__)
-    whole, small = run(node, before), target(*args, **keywords)
+    whole, small, masks = run(node, before), target(*args, **keywords), cutter.results(node, alive)
     if isinstance(small, Tensor):
-        return torch.equal(small, _cut(whole, cutter.value_masks(node, alive)))
-    pieces = cutter.pieces(node, alive)
-    return all(torch.equal(a, _cut(b, m)) for a, b, m in zip(small, whole, pieces, strict=True))
+        return torch.equal(small, _cut(whole, masks))  # type: ignore[arg-type]
+    return all(torch.equal(a, _cut(b, m)) for a, b, m in zip(small, whole, masks, strict=True))  # type: ignore[arg-type]
+
+
+def _sizes(masks: Masks) -> list[int]:
+    return [int(mask.sum()) for mask in masks]
 
 
 def _cut(value: Tensor, masks: Masks) -> Tensor:
     for d, mask in enumerate(masks):
-        if not bool(mask.all()):
-            value = value.index_select(d, torch.nonzero(mask).flatten())
+        value = value if bool(mask.all()) else value.index_select(d, torch.nonzero(mask).flatten())
     return value

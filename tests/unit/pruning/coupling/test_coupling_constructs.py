@@ -1,0 +1,165 @@
+"""Every construct: groups as found by hand, cuts equal to the original with the readers silenced."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from typing import Any
+
+import pytest
+import torch
+from coupling_networks import NETWORKS, randomised
+from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
+
+from joulecut.pruning.coupling import Coupling, couple
+from joulecut.pruning.coupling.cut import retargeted
+
+
+class Silenced(fx.Interpreter):
+    """The original at its full size: what sums over removed channels reads zeros there.
+
+    A norm, a mean or a softmax over removed channels runs over the kept ones alone.
+    """
+
+    def __init__(self, coupling: Coupling, kept: dict[str, list[int]]) -> None:
+        super().__init__(coupling.module)
+        self.alive, self.cutter = coupling.alive(kept), coupling.cutter
+        self.reads, self.over = set(coupling.reads()), set(coupling.runs_over())
+        self.columns: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)
+        for group in coupling.groups():
+            gone = ~self.alive[group.classes]
+            for part in group.of_role("reader"):
+                self.columns[part.parameter].append((part.dim, part.positions[gone].flatten()))
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op == "get_attr" and n.target in self.columns:
+            value = super().run_node(n).clone()
+            for dim, at in self.columns[str(n.target)]:
+                value.index_fill_(dim, at, 0.0)
+            return value
+        if n.op == "call_function" and n.name in self.over:
+            target, args, kwargs = retargeted(n, self.cutter.arguments(n, self.alive))
+            args, kwargs = map_arg((args, kwargs), lambda x: self.cut(x, self.env[x]))
+            return self.spread(n, target(*args, **kwargs))
+        if n.op == "call_function":
+            args, kwargs = map_arg((n.args, dict(n.kwargs)), lambda x: self.read(n, x))
+            return n.target(*args, **kwargs)  # type: ignore[operator]
+        return super().run_node(n)
+
+    def read(self, node: fx.Node, value: fx.Node) -> Any:
+        found = self.env[value]
+        if (node.name, value.name) in self.reads:
+            for dim, mask in enumerate(self.cutter.value_masks(value, self.alive)):
+                if not mask.all():
+                    found = found * mask.reshape([-1 if d == dim else 1 for d in range(found.ndim)])
+        return found
+
+    def cut(self, node: fx.Node, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            for dim, mask in enumerate(self.cutter.value_masks(node, self.alive)):
+                if not mask.all():
+                    value = value.index_select(dim, mask.nonzero().flatten())
+        return value
+
+    def spread(self, node: fx.Node, value: Any) -> Any:
+        if isinstance(value, (tuple, list)):
+            raise NotImplementedError(node.name)
+        for dim, mask in enumerate(self.cutter.value_masks(node, self.alive)):
+            if not mask.all():
+                full = value.new_zeros([len(mask) if d == dim else n for d, n in enumerate(value.shape)])
+                value = full.index_copy(dim, mask.nonzero().flatten(), value)
+        return value
+
+
+@functools.cache
+def coupled(name: str) -> tuple[nn.Module, Coupling]:
+    """Once for all tests: to be read, not changed."""
+    model = randomised(NETWORKS[name].build)
+    return model, couple(model, NETWORKS[name].inputs(2))
+
+
+def random_kept(coupling: Coupling, seed: int) -> dict[str, list[int]]:
+    """Between one channel and all but one of every group."""
+    generator = torch.Generator().manual_seed(seed)
+    kept = {}
+    for group in coupling.groups():
+        count = int(torch.randint(1, group.size, (1,), generator=generator))
+        kept[group.name] = sorted(torch.randperm(group.size, generator=generator)[:count].tolist())
+    return kept
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_groups_are_those_found_by_hand(name: str) -> None:
+    _, coupling = coupled(name)
+    assert {group.name: group.size for group in coupling.groups()} == NETWORKS[name].groups
+    assert {group.name for group in coupling.groups() if group.inexact} == NETWORKS[name].inexact
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cut_is_the_original_with_silent_readers(name: str, seed: int) -> None:
+    model, coupling = coupled(name)
+    kept, x = random_kept(coupling, seed), NETWORKS[name].inputs(2, seed)
+    with torch.no_grad():
+        found, expected, before = coupling.apply(kept)(x), Silenced(coupling, kept).run(x), model(x)
+    assert found.shape == before.shape
+    scale = float(expected.abs().max())
+    assert float((found - expected).abs().max()) < 1e-9 * scale
+    assert float((before - expected).abs().max()) > 1e-4 * scale
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_one_group_at_a_time(name: str) -> None:
+    """What is right together is right alone: heads without widths, widths without heads."""
+    _, coupling = coupled(name)
+    x = NETWORKS[name].inputs(2, 7)
+    for group in coupling.groups():
+        kept = {group.name: list(range(0, group.size, 2))}
+        cut = coupling.apply(kept)
+        with torch.no_grad():
+            found, expected = cut(x), Silenced(coupling, kept).run(x)
+            thrice = cut(torch.cat([x, x[:1]]))
+        scale = float(expected.abs().max())
+        assert float((found - expected).abs().max()) < 1e-9 * scale, group.name
+        assert float((thrice - torch.cat([expected, expected[:1]])).abs().max()) < 1e-9 * scale, group.name
+
+
+def channels_written(model: nn.Module) -> dict[str, int]:
+    """Channels by layer, read off the modules."""
+    sizes: dict[str, int] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+            sizes[path] = module.out_channels
+        elif isinstance(module, nn.ConvTranspose2d):
+            sizes[path] = module.out_channels // module.groups if module.groups < module.in_channels else 0
+        elif isinstance(module, nn.Linear):
+            sizes[path] = module.out_features
+        elif isinstance(module, nn.MultiheadAttention):
+            sizes[f"{path}.in_proj_weight"] = 3 * module.embed_dim
+        elif isinstance(module, (nn.LSTM, nn.GRU)):
+            names = (name for name, _ in module.named_parameters() if name.startswith("weight_ih"))
+            sizes |= {f"{path}.{name}": module.hidden_size for name in names}
+        elif isinstance(module, nn.Embedding):
+            sizes[path] = module.embedding_dim
+    return sizes
+
+
+COUNTED = sorted(set(NETWORKS) - {"equations", "language", "transposed"})
+"""Without weights that are no layer's own, tied ones and those of two written dimensions."""
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_prunable_and_refused_channels_are_all_channels(name: str) -> None:
+    model, coupling = coupled(name)
+    positions: dict[str, set[int]] = defaultdict(set)
+    for group in coupling.groups():
+        for part in group.of_role("writer"):
+            if coupling.module.get_parameter(part.parameter).ndim > 1:
+                positions[part.parameter.removesuffix(".weight")] |= set(part.positions.flatten().tolist())
+    found = {path: len(at) for path, at in positions.items()}
+    for refusal in coupling.refused():
+        found[refusal.path] = found.get(refusal.path, 0) + refusal.channels
+        assert refusal.reason
+        assert refusal.op
+    assert found == channels_written(model)
