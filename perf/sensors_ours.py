@@ -25,7 +25,7 @@ class Ours:
         self.clock = SystemClock()
         root = Path(job["root"]) if job["on"] == "cpu" else None
         name = "rapl" if job["on"] == "cpu" else "nvml"
-        self.sensor, _ = open_sensor(name, self.clock, Sources(powercap=root))
+        self.sensor = open_sensor(name, self.clock, Sources(powercap=root)).sensor
 
     def block(self, work: Callable[[], None]) -> Measurement:
         """A plain block of code."""

@@ -11,6 +11,7 @@
     ├── BudgetUnreachable         3   carries the best point found
     ├── SensorError               4
     │   ├── SensorMissing
+    │   │   └── SensorUnusable        the device is there, and its energy cannot be told
     │   ├── SensorDenied              with the command that grants access
     │   └── CounterReset
     ├── Inconclusive              5
@@ -47,6 +48,7 @@ __all__ = [
     "SensorDenied",
     "SensorError",
     "SensorMissing",
+    "SensorUnusable",
     "TraceError",
     "UnknownDevice",
     "UsageError",
@@ -138,6 +140,10 @@ class SensorError(JoulecutError):
 
 class SensorMissing(SensorError):
     """No sensor answers."""
+
+
+class SensorUnusable(SensorMissing):
+    """The device is there, and its energy cannot be told: a GPU split by MIG, a driver of another version."""
 
 
 class SensorDenied(SensorError):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Literal
 
 from joulecut.profiler.clock import Clock
 from joulecut.profiler.evaluate import MACHINE
-from joulecut.profiler.records import DeviceState, Domain, Fact, Mark, Read, Trace
+from joulecut.profiler.records import NOT_READ, DeviceState, Domain, Fact, Mark, Read, Trace
+from joulecut.profiler.sensors.joined import JoinedSensor
 from joulecut.profiler.sensors.sensor import Sensor
 from joulecut.profiler.ticks import QUICK_TICK_S
 
@@ -41,6 +42,7 @@ class Recorder:
         sensor: an open sensor.
         clock: the clock that the sensor was opened with.
         chosen: why this sensor.
+        unread: devices that are there and that it does not read, with the reason.
         environment: facts about the machine.
     """
 
@@ -50,6 +52,7 @@ class Recorder:
         clock: Clock,
         *,
         chosen: Sequence[str] = (),
+        unread: Sequence[str] = (),
         environment: Mapping[str, Fact] | None = None,
     ) -> None:
         self.clock = clock
@@ -57,6 +60,7 @@ class Recorder:
         self.ticks_s: tuple[float | None, ...] = (None,) * len(sensor.domains)
         self._sensor = sensor
         self._chosen = tuple(chosen)
+        self._unread = tuple(unread)
         self._environment = dict(environment or {})
         self._reads: list[Read] = []
         self._marks: list[Mark] = []
@@ -67,7 +71,13 @@ class Recorder:
 
     def again(self) -> Recorder:
         """An empty recorder of the same sensor, with the readings that show its ticks."""
-        other = Recorder(self._sensor, self.clock, chosen=self._chosen, environment=self._environment)
+        other = Recorder(
+            self._sensor,
+            self.clock,
+            chosen=self._chosen,
+            unread=self._unread,
+            environment=self._environment,
+        )
         other.ticks_s = self.ticks_s
         first_s = self._marks[0].at_s if self._marks else float("inf")
         other._reads = [read for read in self._reads if read.end_s <= first_s]
@@ -81,12 +91,15 @@ class Recorder:
         return read
 
     def poll(self) -> None:
-        """One reading, unless another is under way."""
+        """One reading of all domains, unless another is under way."""
+        self._poll(self._sensor.read)
+
+    def _poll(self, read: Callable[[], Read]) -> None:
         if self._lock.acquire(blocking=False):
             try:
-                self._keep(self._sensor.read())
+                self._keep(read())
                 if len(self._reads) > self._limit:
-                    self._reads = _pruned(self._reads, self._marks, self._longest_gap_s())
+                    self._reads = _pruned(self._reads, self._marks, self.longest_gap_s)
                     self._limit = len(self._reads) + _MANY
             finally:
                 self._lock.release()
@@ -148,18 +161,11 @@ class Recorder:
         ]
 
     @property
-    def poll_period_s(self) -> float | None:
-        """How often the sensor must be read while a window is open, in seconds; None: at its ends only.
+    def longest_gap_s(self) -> float:
+        """The longest time between readings in which no wrap-around hides, in seconds.
 
-        Slow counters and gauges are polled for the sake of their values; a quick counter only so that no
-        wrap-around goes unseen, three times in the least time that its range may last.
+        A third of the least time that the range of a counter may last.
         """
-        slow = self.columns(slow=True) or any(domain.kind == "gauge" for domain in self.domains)
-        gap_s = self._longest_gap_s()
-        return min(POLL_S, gap_s) if slow else gap_s if gap_s < float("inf") else None
-
-    def _longest_gap_s(self) -> float:
-        """The longest time between readings in which no wrap-around hides."""
         return min(
             (
                 domain.counts * domain.quantum / (_WRAP_SHARE * domain.peak_w)
@@ -169,15 +175,49 @@ class Recorder:
             default=float("inf"),
         )
 
+    def _lagging(self) -> list[int]:
+        """The columns that are polled for the sake of their values."""
+        gauges = [column for column, domain in enumerate(self.domains) if domain.kind == "gauge"]
+        return self.columns(slow=True) + gauges
+
     @contextmanager
-    def polled(self) -> Iterator[None]:
-        """Poll as often as the sensor's domains need it, if at all, until the context closes."""
-        period_s = self.poll_period_s
-        if period_s is None:
+    def polled(self, unread_s: float = float("inf")) -> Iterator[None]:
+        """Poll as often as the sensor's domains need it, if at all, until the context closes.
+
+        Slow counters and gauges are polled for the sake of their values, and of several sensors only those
+        that have such; a quick counter only so that no wrap-around goes unseen. The poller is a thread; for
+        wrap-arounds alone it sleeps for 20 s and more at a time, and there is none where the readings come
+        often enough anyway.
+
+        Args:
+            unread_s: the longest time between the readings that are taken anyway; infinite where that is not
+                known.
+        """
+        lagging, gap_s = self._lagging(), self.longest_gap_s
+        if not lagging and unread_s <= gap_s:
             yield
             return
-        with self.clock.every(period_s, self.poll):
+        poll = self._poller(lagging, gap_s) if lagging else self.poll
+        with self.clock.every(min(POLL_S, gap_s) if lagging else gap_s, poll):
             yield
+
+    def _poller(self, lagging: Sequence[int], gap_s: float) -> Callable[[], None]:
+        """Reads what lags behind, and everything as often as wrap-arounds need it."""
+        if not isinstance(self._sensor, JoinedSensor):
+            return self.poll
+        some = self._sensor.reader_of(lagging)
+        whole_s = self.clock.now_s()
+
+        def poll() -> None:
+            nonlocal whole_s
+            now_s = self.clock.now_s()
+            if now_s - whole_s >= gap_s:
+                whole_s = now_s
+                self.poll()
+            else:
+                self._poll(some)
+
+        return poll
 
     def trace(self, exit_code: int | None = None) -> Trace:
         """What was written down so far."""
@@ -192,6 +232,7 @@ class Recorder:
                 environment=self._environment,
                 delays_s=tuple(self._delays_s),
                 exit_code=exit_code,
+                unread=self._unread,
             )
 
 
@@ -204,7 +245,9 @@ def _pruned(reads: Sequence[Read], marks: Sequence[Mark], longest_gap_s: float) 
     for read in reads:
         at = bisect_left(moments, read.begin_s)
         near = any(abs(read.begin_s - moment_s) <= _NEAR_S for moment_s in moments[max(at - 1, 0) : at + 1])
-        if near or now_s - read.end_s <= _NEAR_S or not kept or read.begin_s - kept[-1].begin_s >= step_s:
+        recent = now_s - read.end_s <= _NEAR_S
+        rare = bool(kept) and NOT_READ in kept[-1].faults and NOT_READ not in read.faults
+        if near or recent or rare or not kept or read.begin_s - kept[-1].begin_s >= step_s:
             kept.append(read)
     return kept
 

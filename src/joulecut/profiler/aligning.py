@@ -113,7 +113,7 @@ def record_idle(recorder: Recorder, duration_s: float, name: str) -> None:
     """Do nothing for a while, between two readings on ticks; nothing at all for 0 s."""
     if duration_s <= 0:
         return
-    with recorder.polled():
+    with recorder.polled(duration_s):
         align(recorder)
         recorder.read()
         recorder.mark("idle_begin", name)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+import select
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
@@ -52,12 +55,13 @@ def record_command(
     """
     record_idle(recorder, idle_s, "before")
     recorder.look()
-    with recorder.polled():
+    gap_s = recorder.longest_gap_s
+    with recorder.polled(gap_s):
         align(recorder)
         recorder.begin(label)
         exit_code = 0
         for _ in range(repeat):
-            exit_code = run_command(command)
+            exit_code = run_command(command, recorder.poll, gap_s)
             recorder.mark("iteration", label)
             if exit_code:
                 break
@@ -68,11 +72,18 @@ def record_command(
     return recorder.trace(exit_code)
 
 
-def run_command(command: Sequence[str]) -> int:
+def run_command(
+    command: Sequence[str], meanwhile: Callable[[], None] | None = None, every_s: float = math.inf
+) -> int:
     """Run a command with this program's streams; its exit code, 128 + n where signal n ended it.
 
     Meanwhile Ctrl-C is the command's: it gets it from the terminal, and this program waits for it to end.
     SIGTERM and SIGHUP, and a SIGINT that came from no terminal, are passed on.
+
+    Args:
+        command: the program and its arguments.
+        meanwhile: what is called once a period while it runs, in this thread.
+        every_s: the period, in seconds.
 
     Raises:
         CommandNotFound, CommandNotRun: it could not be started.
@@ -85,8 +96,25 @@ def run_command(command: Sequence[str]) -> int:
         except OSError as error:
             raise CommandNotRun(command[0], error) from error
         children.append(child)
+        if meanwhile and every_s < math.inf:
+            while not _ended(child, every_s):
+                meanwhile()
         status = child.wait()
     return status if status >= 0 else _BY_SIGNAL - status
+
+
+def _ended(child: subprocess.Popen[bytes], within_s: float) -> bool:
+    """Wait for a command to end, for some time at most, without waking up on the way where Linux can."""
+    try:
+        process = os.pidfd_open(child.pid)
+    except (AttributeError, OSError):  # not Linux, or older than 5.3
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(within_s)
+        return child.returncode is not None
+    try:
+        return bool(select.select([process], [], [], within_s)[0])
+    finally:
+        os.close(process)
 
 
 @contextmanager

@@ -97,7 +97,12 @@ class _Reader:
             duration_s=duration_s,
             iterations=iterations,
             quality=_quality(domains),
-            reasons=(*_reasons(domains, doubts), *(idle.reasons if idle else ()), *_pauses(trace)),
+            reasons=(
+                *_reasons(domains, doubts),
+                *trace.unread,
+                *(idle.reasons if idle else ()),
+                *_pauses(trace),
+            ),
             exit_code=trace.exit_code,
             states=(*states[0], *states[1]),
             provenance=_provenance(trace),

@@ -60,12 +60,14 @@ def recording(
     clock = clock or SystemClock()
     with ExitStack() as stack:
         chosen: tuple[str, ...] = ()
+        unread: tuple[str, ...] = ()
         if isinstance(sensor, str):
             from joulecut.profiler.sensors.choose import open_sensor
 
-            sensor, chosen = open_sensor(sensor, clock, sources)
+            choice = open_sensor(sensor, clock, sources)
+            sensor, chosen, unread = choice.sensor, choice.chosen, choice.unread
             stack.callback(sensor.close)
-        recorder = Recorder(sensor, clock, chosen=chosen, environment=environment())
+        recorder = Recorder(sensor, clock, chosen=chosen, unread=unread, environment=environment())
         find_ticks(recorder)
         yield recorder
 

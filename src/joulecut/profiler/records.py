@@ -9,12 +9,13 @@ same measurement again, byte for byte.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from joulecut.estimate import Estimate
 from joulecut.hw_models.profile import Boundary
 
 __all__ = [
+    "NOT_READ",
     "DeviceState",
     "Domain",
     "DomainEnergy",
@@ -25,6 +26,9 @@ __all__ = [
     "Read",
     "Trace",
 ]
+
+NOT_READ: Final = "not read"
+"""The fault of a domain that a reading left out on purpose: nothing is known, and nothing went wrong."""
 
 Fact = str | int | float | bool
 Quality = Literal["good", "degraded", "below resolution", "invalid"]
@@ -74,7 +78,8 @@ class Read:
         begin_s: clock before the first domain was read.
         end_s: clock after the last one.
         counts: raw counts in the order of the sensor's domains; None where a domain could not be read.
-        faults: why, in the order of the domains ("" where nothing failed); () if all were read.
+        faults: why, in the order of the domains ("" where nothing failed); () if all were read. A poll of the
+            slow counters alone leaves the others out: their fault is ``NOT_READ``.
         stamps_s: the sensor's own time of each value where it gives one, else (); any origin.
     """
 
@@ -123,6 +128,8 @@ class Trace:
         marks: what happened when.
         states: what the devices said of themselves.
         chosen: why this sensor: what was tried before it and what that answered.
+        unread: devices that are there and whose joules are not in the trace, with the reason: a GPU whose
+            driver refuses this user, beside a processor that could be read.
         environment: machine, versions, operating system, as provenance.
         delays_s: pauses that were put between iterations on purpose, against sampling in step.
         exit_code: of a measured command, else None.
@@ -137,6 +144,7 @@ class Trace:
     environment: dict[str, Fact] = field(default_factory=dict)
     delays_s: tuple[float, ...] = ()
     exit_code: int | None = None
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,9 +68,11 @@ def record_repeated(recorder: Recorder, work: Work, label: str, patience: Patien
     record_idle(recorder, patience.idle_s, "before")
     spent_s = 0.0
     delayed = False
-    with recorder.polled():
+    warm_s = 0.0 if recorder.columns(slow=True) else _warm_up(recorder, work, again=False)
+    with recorder.polled(patience.max_s / _READS + 2 * warm_s):
         while True:
-            iteration_s = _warm_up(recorder, work, again=spent_s > 0)
+            iteration_s = warm_s or _warm_up(recorder, work, again=spent_s > 0)
+            warm_s = 0.0
             window_s = patience.min_s if spent_s == 0 else min(spent_s, patience.max_s - spent_s)
             step = _in_step(recorder, iteration_s, window_s)
             if step:
@@ -132,7 +134,7 @@ def _window(
     """One window of iterations; its length in seconds."""
     calls = max(1, round(_MARK_S / iteration_s))
     delays_s = delay_times_s(window_s, step.tick_s) if step else []
-    reads_s = [] if recorder.columns(slow=True) else [window_s * k / _READS for k in range(1, _READS)]
+    reads_s = [window_s * k / _READS for k in range(1, _READS)] if recorder.columns(slow=False) else []
     done = 0
     begin_s = recorder.begin(label)
     while True:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from joulecut.profiler.records import Domain, Read
+from joulecut.profiler.records import NOT_READ, Domain, Read
 
 __all__ = ["Break", "Series", "unwrap"]
 
@@ -71,9 +71,10 @@ def unwrap(domain: Domain, column: int, reads: Sequence[Read]) -> Series:
         at_s = (read.begin_s + read.end_s) / 2
         count = read.counts[column]
         if count is None:
-            if not lost:
+            fault = _fault(read, column)
+            if fault != NOT_READ and not lost:
                 lost_s = times[-1] if times else at_s
-                lost = f"a reading failed: {_fault(read, column)}"
+                lost = f"a reading failed: {fault}"
             continue
         reason = lost
         if domain.kind == "counter" and counts:

@@ -1,6 +1,7 @@
 """What a trace says, by traces written by hand: every figure follows from its counts."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -287,3 +288,10 @@ def test_power_is_integrated_and_called_so() -> None:
     assert measured.total is not None
     assert measured.total.value == pytest.approx(201.0, rel=5e-3)  # 100 and 101 W by turns
     assert "integrated" in measured.total.method
+
+
+def test_a_device_that_could_not_be_read_is_said_with_the_figure() -> None:
+    said = "the GPUs could not be read and are in no figure: NVIDIA's driver refuses this user"
+    short = replace(trace(counter(), stairs([5] * 8, 1.0), window(1.0, 6.0)), unread=(said,))
+    measured = evaluate(short)
+    assert (measured.quality, measured.reasons) == ("good", (said,))

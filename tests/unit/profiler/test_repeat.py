@@ -62,7 +62,7 @@ def test_quick_ticks_are_waited_for_and_not_polled() -> None:
     assert sum(begin < read.begin_s < end for read in trace.reads) <= 10  # stretches, for their spread
 
 
-@pytest.mark.parametrize("half_s", [0.05, 0.0165, 0.1])
+@pytest.mark.parametrize("half_s", [0.05, 0.0166, 0.1])
 def test_work_in_step_with_a_part_time_sensor_is_measured_right(half_s: float) -> None:
     """300 W and 100 W by turns, of which a quarter of each tick is seen; without delays up to 50 % wrong."""
     for seed in range(3):

@@ -13,16 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from joulecut.errors import SensorDenied, SensorError, SensorMissing, UsageError
+from joulecut.errors import SensorDenied, SensorError, SensorMissing, SensorUnusable, UsageError
 from joulecut.profiler.clock import Clock
 from joulecut.profiler.sensors.joined import JoinedSensor
 from joulecut.profiler.sensors.sensor import Sensor
 
-__all__ = ["SENSORS", "Sources", "open_sensor", "openers"]
+__all__ = ["SENSORS", "Choice", "Sources", "open_sensor", "openers"]
 
 SENSORS: Final = ("auto", "nvml", "rapl", "jetson", "pyrapl", "codecarbon")
 """What may be asked for by name; ``rapl`` stands for ``perf``, else ``powercap``."""
 _RAPL: Final = ("perf", "powercap")
+_DEVICES: Final = {"jetson": "the rails of the board", "nvml": "the GPUs", "perf": "the processor's counters"}
 _ELSEWHERE: Final = {
     "Darwin": "macOS tells its energy to root alone (powermetrics), which joulecut does not read",
     "Windows": "Windows tells its energy through the Energy Meter Interface, which joulecut does not read",
@@ -46,6 +47,21 @@ class Sources:
     nvml_library: Path | None = None
     machine: Path = Path("/")
     system: str = field(default_factory=platform.system)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The sensor that is used.
+
+    Attributes:
+        sensor: open.
+        chosen: a sentence for each one that was tried, in order, without its full stop.
+        unread: a sentence for each device that is there and may not or cannot be read.
+    """
+
+    sensor: Sensor
+    chosen: tuple[str, ...]
+    unread: tuple[str, ...] = ()
 
 
 def openers(clock: Clock, sources: Sources) -> dict[str, Callable[[], Sensor]]:
@@ -89,7 +105,7 @@ def openers(clock: Clock, sources: Sources) -> dict[str, Callable[[], Sensor]]:
     return {opener.__name__: opener for opener in every}
 
 
-def open_sensor(name: str, clock: Clock, sources: Sources | None = None) -> tuple[Sensor, tuple[str, ...]]:
+def open_sensor(name: str, clock: Clock, sources: Sources | None = None) -> Choice:
     """Open a sensor, and say why this one.
 
     Args:
@@ -98,7 +114,7 @@ def open_sensor(name: str, clock: Clock, sources: Sources | None = None) -> tupl
         sources: where to look; by default on this machine.
 
     Returns:
-        The open sensor, and a sentence for each one that was tried, in order.
+        The open sensor, why it is this one, and what is there and not in it.
 
     Raises:
         UsageError: no sensor has that name.
@@ -111,19 +127,17 @@ def open_sensor(name: str, clock: Clock, sources: Sources | None = None) -> tupl
     sources = sources or Sources()
     ways = openers(clock, sources)
     if name in ("pyrapl", "codecarbon", "nvml", "jetson"):
-        return ways[name](), (f"{name} was asked for",)
+        return Choice(ways[name](), (f"{name} was asked for",))
     trial = _Trial(ways)
     if name == "auto" and trial.opened("jetson"):
-        return trial.result()
+        return trial.choice()
     if name == "auto":
         trial.opened("nvml")
     if sources.system in _ELSEWHERE:
         trial.refuse("rapl", SensorMissing(f"{_ELSEWHERE[sources.system]}."))
-    elif sources.powercap is not None:
-        trial.opened("powercap")
     else:
-        any(trial.opened(way) for way in _RAPL)
-    return trial.result()
+        trial.opened(*(_RAPL if sources.powercap is None else _RAPL[-1:]))
+    return trial.choice()
 
 
 class _Trial:
@@ -133,31 +147,40 @@ class _Trial:
         self._ways = ways
         self._sensors: list[Sensor] = []
         self._said: list[str] = []
+        self._unread: list[str] = []
         self._errors: dict[str, SensorError] = {}
 
-    def opened(self, way: str) -> bool:
-        """Try one; whether it answers."""
-        try:
-            sensor = self._ways[way]()
-        except SensorError as error:
-            self.refuse(way, error)
-            return False
-        self._sensors.append(sensor)
-        counted = ", ".join(domain.name for domain in sensor.domains if domain.counted)
-        self._said.append(f"{way} is used for {counted}")
-        return True
+    def opened(self, *ways: str) -> bool:
+        """Try the ways to one device, in order, until one answers; whether one does."""
+        there: list[SensorError] = []
+        for way in ways:
+            try:
+                sensor = self._ways[way]()
+            except SensorError as error:
+                self.refuse(way, error)
+                there += [error] if isinstance(error, SensorDenied | SensorUnusable) else []
+                continue
+            self._sensors.append(sensor)
+            counted = ", ".join(domain.name for domain in sensor.domains if domain.counted)
+            self._said.append(f"{way} is used for {counted}")
+            return True
+        if there:
+            device = _DEVICES.get(ways[0], _DEVICES["perf"])
+            why = f"{there[-1].message.rstrip('.')} (`joulecut doctor` says what it takes)"
+            self._unread.append(f"{device} could not be read and are in no figure: {why}")
+        return False
 
     def refuse(self, way: str, error: SensorError) -> None:
         """Write down why one is not used."""
         self._errors[way] = error
-        self._said.append(f"{way} is not used: {error.message}")
+        self._said.append(f"{way} is not used: {error.message.rstrip('.')}")
 
-    def result(self) -> tuple[Sensor, tuple[str, ...]]:
+    def choice(self) -> Choice:
         """The sensors that answered, as one."""
         if not self._sensors:
             raise self._failure()
         sensor = self._sensors[0] if len(self._sensors) == 1 else JoinedSensor(self._sensors)
-        return sensor, tuple(self._said)
+        return Choice(sensor, tuple(self._said), tuple(self._unread))
 
     def _failure(self) -> SensorError:
         """The most helpful of the errors: a right that is missing is nearer than a sensor that is."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
-from joulecut.profiler.records import DeviceState, Domain, Read
+from joulecut.profiler.records import NOT_READ, DeviceState, Domain, Read
 from joulecut.profiler.sensors.sensor import Sensor
 
 __all__ = ["JoinedSensor"]
@@ -33,15 +34,32 @@ class JoinedSensor:
 
     def read(self) -> Read:
         """All of them, one after the other."""
-        reads = [sensor.read() for sensor in self._sensors]
-        counts = tuple(count for read in reads for count in read.counts)
-        faults: tuple[str, ...] = ()
-        stamps_s: tuple[float | None, ...] = ()
-        if any(read.faults for read in reads):
-            faults = tuple(fault for read in reads for fault in read.faults or ("",) * len(read.counts))
-        if any(read.stamps_s for read in reads):
-            stamps_s = tuple(at for read in reads for at in read.stamps_s or (None,) * len(read.counts))
-        return Read(reads[0].begin_s, reads[-1].end_s, counts, faults, stamps_s)
+        return _together([sensor.read() for sensor in self._sensors])
+
+    def reader_of(self, columns: Collection[int]) -> Callable[[], Read]:
+        """A function that reads only the sensors of some columns, and leaves the others out.
+
+        Its readings have all columns; those that were left out are None, with the fault ``NOT_READ``.
+
+        Args:
+            columns: numbers of domains; at least one.
+        """
+        owners = [sensor for sensor in self._sensors for _ in sensor.domains]
+        wanted = [owners[column] for column in columns]
+
+        def read() -> Read:
+            begin_s, end_s = float("inf"), float("-inf")
+            reads: list[Read] = []
+            for sensor in self._sensors:
+                if sensor in wanted:
+                    reads.append(sensor.read())
+                    begin_s, end_s = min(begin_s, reads[-1].begin_s), reads[-1].end_s
+                else:
+                    width = len(sensor.domains)
+                    reads.append(Read(0.0, 0.0, (None,) * width, (NOT_READ,) * width))
+            return replace(_together(reads), begin_s=begin_s, end_s=end_s)
+
+        return read
 
     def states(self) -> tuple[DeviceState, ...]:
         """What the devices of all of them say."""
@@ -51,3 +69,15 @@ class JoinedSensor:
         """Close all of them."""
         for sensor in self._sensors:
             sensor.close()
+
+
+def _together(reads: Sequence[Read]) -> Read:
+    """Readings of several sensors as one."""
+    counts = tuple(count for read in reads for count in read.counts)
+    faults: tuple[str, ...] = ()
+    stamps_s: tuple[float | None, ...] = ()
+    if any(read.faults for read in reads):
+        faults = tuple(fault for read in reads for fault in read.faults or ("",) * len(read.counts))
+    if any(read.stamps_s for read in reads):
+        stamps_s = tuple(at for read in reads for at in read.stamps_s or (None,) * len(read.counts))
+    return Read(reads[0].begin_s, reads[-1].end_s, counts, faults, stamps_s)

@@ -26,7 +26,8 @@ def open_nvml(clock: Clock, *, library: Path | None = None, visible: str | None 
         visible: as ``CUDA_VISIBLE_DEVICES``; None takes that variable.
 
     Raises:
-        SensorMissing: no library, driver, GPU or power reading, or a GPU split by MIG.
+        SensorMissing: no library, driver or GPU.
+        SensorUnusable: a GPU without a power reading, or split by MIG.
         SensorDenied: the driver may not be used; the hint is the command that grants access.
         UsageError: another NVML library is in use in this process.
     """

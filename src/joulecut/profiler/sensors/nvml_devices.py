@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from joulecut.errors import SensorMissing
+from joulecut.errors import SensorMissing, SensorUnusable
 from joulecut.profiler.sensors.nvml_library import NO_PERMISSION, denied
 
 __all__ = ["Gpu", "find_gpus", "visible_indices"]
@@ -31,8 +31,9 @@ def find_gpus(nvml: Any, environment: Mapping[str, str]) -> tuple[Gpu, ...]:
         environment: where ``CUDA_VISIBLE_DEVICES`` and ``CUDA_DEVICE_ORDER`` are looked up.
 
     Raises:
-        SensorMissing: there is none, one of them does not answer or is split by MIG, or the numbers
-            in ``CUDA_VISIBLE_DEVICES`` may mean other GPUs to CUDA than to NVML.
+        SensorMissing: there is none.
+        SensorUnusable: one of them does not answer or is split by MIG, or the numbers in
+            ``CUDA_VISIBLE_DEVICES`` may mean other GPUs to CUDA than to NVML.
         SensorDenied: one of them may not be read.
     """
     count = _asked(nvml, "the list of GPUs", nvml.nvmlDeviceGetCount)
@@ -43,7 +44,7 @@ def find_gpus(nvml: Any, environment: Mapping[str, str]) -> tuple[Gpu, ...]:
     names = [_said(nvml, index, nvml.nvmlDeviceGetName) for index in range(count)]
     by_number = visible is not None and any(part.strip().isdecimal() for part in visible.split(","))
     if by_number and len(set(names)) > 1 and environment.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
-        raise SensorMissing(
+        raise SensorUnusable(
             f"CUDA_VISIBLE_DEVICES={visible!r} may mean other GPUs to CUDA, which numbers unlike GPUs by "
             "speed, than to NVIDIA's library, which numbers them by slot.",
             hint="Set CUDA_DEVICE_ORDER=PCI_BUS_ID as well, or name the GPUs by UUID.",
@@ -62,7 +63,7 @@ def visible_indices(visible: str | None, uuids: Sequence[str]) -> tuple[int, ...
         uuids: of all GPUs, in the order of their numbers.
 
     Raises:
-        SensorMissing: nothing is left, an entry is a MIG instance, or a GPU is named twice.
+        SensorUnusable: nothing is left, an entry is a MIG instance, or a GPU is named twice.
 
     >>> visible_indices("1,0", ["GPU-aa", "GPU-bb"])
     (1, 0)
@@ -74,7 +75,7 @@ def visible_indices(visible: str | None, uuids: Sequence[str]) -> tuple[int, ...
     chosen: list[int] = []
     for entry in (part.strip() for part in visible.split(",")):
         if entry.startswith("MIG-"):
-            raise SensorMissing(
+            raise SensorUnusable(
                 f"CUDA_VISIBLE_DEVICES names the MIG instance {entry}: {_NO_ENERGY}.",
                 hint="Measure on a GPU without MIG.",
             )
@@ -85,7 +86,7 @@ def visible_indices(visible: str | None, uuids: Sequence[str]) -> tuple[int, ...
     if not chosen or len(set(chosen)) < len(chosen):
         problem = "names a GPU twice" if chosen else "hides every GPU"
         known = ", ".join(f"{index} ({uuid})" for index, uuid in enumerate(uuids))
-        raise SensorMissing(
+        raise SensorUnusable(
             f"CUDA_VISIBLE_DEVICES={visible!r} {problem}.", hint=f"Unset it, or choose among {known}."
         )
     return tuple(chosen)
@@ -108,7 +109,7 @@ def _gpu(nvml: Any, index: int) -> Gpu:
     except nvml.NVMLError:  # boards and drivers without MIG do not know the question
         split = False
     if split:
-        raise SensorMissing(
+        raise SensorUnusable(
             f"GPU {index} ({gpu.name}) is split by MIG: {_NO_ENERGY}.",
             hint=f"Turn MIG off with `sudo nvidia-smi -i {index} -mig 0`, or hide this GPU with "
             "CUDA_VISIBLE_DEVICES.",
@@ -122,7 +123,7 @@ def _asked(nvml: Any, what: str, call: Callable[..., Any], *arguments: int) -> A
     except nvml.NVMLError as error:
         if error.value == NO_PERMISSION:
             raise denied(f"NVIDIA's driver does not let this user read {what}.") from None
-        raise SensorMissing(
+        raise SensorUnusable(
             f"NVIDIA's library does not give {what}: {error}.", hint="See what nvidia-smi says."
         ) from None
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from joulecut.errors import SensorDenied, SensorError, SensorMissing, UsageError
+from joulecut.errors import SensorDenied, SensorError, SensorMissing, SensorUnusable, UsageError
 
 __all__ = ["NO_PERMISSION", "denied", "start", "stop"]
 
@@ -33,6 +33,8 @@ _WHY: Final[dict[int, tuple[str, str]]] = {
     ),
 }
 """What stands in the way, and what to do, by return code of the initialisation."""
+_ABSENT: Final = frozenset({9, 12})
+"""Codes of machines that may well have no GPU; with any other one there is a driver, and so a GPU."""
 
 
 def start(library: Path | None) -> Any:
@@ -48,7 +50,8 @@ def start(library: Path | None) -> Any:
         The module ``pynvml``, ready for use; :func:`stop` gives it back.
 
     Raises:
-        SensorMissing: no library, no driver, or one that does not work.
+        SensorMissing: no library, or no driver.
+        SensorUnusable: a driver that does not work.
         SensorDenied: the driver may not be used.
         UsageError: another library is in use in this process.
     """
@@ -102,7 +105,8 @@ def _cannot_start(code: int, said: str) -> SensorError:
     if code == NO_PERMISSION:
         return denied("NVIDIA's driver refuses this user.")
     message, hint = _WHY.get(code, (f"NVIDIA's library does not start: {said}.", "See what nvidia-smi says."))
-    return SensorMissing(message, hint=hint)
+    kind = SensorMissing if code in _ABSENT else SensorUnusable
+    return kind(message, hint=hint)
 
 
 def _grant(node: Path) -> str:

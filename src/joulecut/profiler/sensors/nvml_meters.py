@@ -9,7 +9,7 @@ import ctypes
 from collections.abc import Iterator
 from typing import Any, Final, Literal, Protocol
 
-from joulecut.errors import SensorMissing
+from joulecut.errors import SensorUnusable
 from joulecut.profiler.records import Domain
 from joulecut.profiler.sensors.nvml_devices import Gpu
 from joulecut.profiler.sensors.nvml_library import NO_PERMISSION, denied
@@ -99,7 +99,7 @@ def find_meter(nvml: Any, gpu: Gpu) -> tuple[Meter, Domain]:
     The energy counter, then instant power, then its average; the GPU before the module that it sits on.
 
     Raises:
-        SensorMissing: none answers.
+        SensorUnusable: none answers.
         SensorDenied: reading is not allowed.
     """
     energy = "nvmlDeviceGetTotalEnergyConsumption"
@@ -116,7 +116,7 @@ def find_meter(nvml: Any, gpu: Gpu) -> tuple[Meter, Domain]:
         raise denied(
             f"NVIDIA's driver does not let this user read the energy of GPU {gpu.index} ({gpu.name})."
         )
-    raise SensorMissing(
+    raise SensorUnusable(
         f"GPU {gpu.index} ({gpu.name}) gives neither energy nor power: {counter.fault}.",
         hint="The energy counter needs a Volta board or newer; a virtual GPU has none.",
     )

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from joulecut.errors import SensorDenied, SensorMissing
+from joulecut.errors import SensorDenied, SensorMissing, SensorUnusable
 from joulecut.profiler.clock import Clock
 from joulecut.profiler.records import DeviceState, Domain, Read
 from joulecut.profiler.sensors.cpu_state import cpu_state, is_amd
@@ -87,6 +87,7 @@ def open_perf(
 
     Raises:
         SensorMissing: the machine has no such unit, or no system call for it.
+        SensorUnusable: an event cannot be opened for another reason than rights.
         SensorDenied: its events may not be opened; the hint is the command that grants it.
     """
     kind = read_type(root / unit)
@@ -113,7 +114,7 @@ def _opened(kind: int, columns: Sequence[tuple[Event, Place]], unit: str, machin
         event, place = columns[len(files)]
         where = f"the event {unit}/{event.name}/ on CPU {place.cpu}"
         if not isinstance(error, PermissionError):
-            raise SensorMissing(f"{where} cannot be opened: {error.strerror}.") from error
+            raise SensorUnusable(f"{where} cannot be opened: {error.strerror}.") from error
         way = remedy("perf", machine)
         raise SensorDenied(
             f"{where} may not be opened.",

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from joulecut.errors import SensorDenied, SensorMissing
+from joulecut.errors import SensorDenied, SensorMissing, SensorUnusable
 from joulecut.profiler.clock import Clock
 from joulecut.profiler.records import DeviceState, Domain, Read
 from joulecut.profiler.sensors.cpu_state import container, cpu_state, is_amd, is_virtual_machine
@@ -76,7 +76,8 @@ def open_powercap(
         machine: root of the file system that holds ``proc``, ``sys`` and ``etc`` of the machine.
 
     Raises:
-        SensorMissing: there is no RAPL package below ``root``, or one of the counters of the total is gone.
+        SensorMissing: there is no RAPL package below ``root``.
+        SensorUnusable: one of the counters of the total is gone.
         SensorDenied: a counter may not be read; the hint is the command that grants it.
     """
     try:
@@ -89,7 +90,7 @@ def open_powercap(
             hint=f"To allow it for good ({way.family}; {way.effect}): {way.command}",
         ) from error
     except OSError as error:
-        raise SensorMissing(
+        raise SensorUnusable(
             f"the RAPL counter {error.filename} cannot be opened ({error.strerror}), and a total without it "
             "would be too small."
         ) from error
@@ -106,7 +107,7 @@ def _zones(root: Path, machine: Path) -> list[Zone]:
         raise SensorMissing(f"no RAPL package below {root}.", hint=_way_to_a_tree(machine))
     nameless = [zone for zone in zones if not zone.part]
     if nameless:
-        raise SensorMissing(
+        raise SensorUnusable(
             f"the RAPL zone {nameless[0].folder} has no name, so what it counts is not known."
         )
     return [zone for zone in zones if zone.part in COUNTED or (zone.folder / "energy_uj").exists()]

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from joulecut.profiler.clock import SystemClock
 from joulecut.profiler.records import DeviceState, Domain, Read
 from joulecut.profiler.sensors.choose import SENSORS, Sources, open_sensor
 from joulecut.profiler.sensors.joined import JoinedSensor
+from joulecut.profiler.sensors.sensor import Sensor
 
 NO_GPU = "nvml is not used: "
 
@@ -29,6 +31,11 @@ def tree(tmp_path: Path) -> PowercapTree:
     return tree
 
 
+def opened(name: str, clock: SystemClock, sources: Sources) -> tuple[Sensor, tuple[str, ...]]:
+    choice = open_sensor(name, clock, sources)
+    return choice.sensor, choice.chosen
+
+
 def test_nothing_answers_and_each_says_why(sources: Sources) -> None:
     with pytest.raises(SensorMissing) as caught:
         open_sensor("auto", SystemClock(), sources)
@@ -44,7 +51,7 @@ def test_nothing_answers_and_each_says_why(sources: Sources) -> None:
 
 
 def test_rapl_falls_back_from_perf_to_powercap_and_says_so(sources: Sources, tree: PowercapTree) -> None:
-    sensor, chosen = open_sensor("rapl", SystemClock(), sources)
+    sensor, chosen = opened("rapl", SystemClock(), sources)
     assert sensor.name == "rapl"
     assert [domain.source for domain in sensor.domains] == ["powercap intel-rapl:0"]
     assert chosen[0].startswith("perf is not used: the kernel has no performance unit ")
@@ -54,7 +61,7 @@ def test_rapl_falls_back_from_perf_to_powercap_and_says_so(sources: Sources, tre
 def test_perf_comes_before_powercap(sources: Sources, tree: PowercapTree) -> None:
     write_unit(sources.machine, {"energy-pkg": "event=0"})
     try:
-        sensor, chosen = open_sensor("rapl", SystemClock(), sources)
+        sensor, chosen = opened("rapl", SystemClock(), sources)
     except SensorDenied as error:
         pytest.skip(str(error))
     if "perf is not used" in chosen[0]:
@@ -69,11 +76,11 @@ def test_a_tree_that_is_named_is_the_one_that_is_read(sources: Sources, tmp_path
     other = PowercapTree(tmp_path / "mounted")
     other.add("intel-rapl:0", "package-0", watts=20.0)
     named = Sources(powercap=other.root, machine=sources.machine, system="Linux")
-    assert open_sensor("rapl", SystemClock(), named)[1] == ("powercap is used for package:0",)
+    assert open_sensor("rapl", SystemClock(), named).chosen == ("powercap is used for package:0",)
 
 
 def test_auto_tells_what_it_left_out(sources: Sources, tree: PowercapTree) -> None:
-    sensor, chosen = open_sensor("auto", SystemClock(), sources)
+    sensor, chosen = opened("auto", SystemClock(), sources)
     assert sensor.name == "rapl"
     assert [line.partition(" ")[0] for line in chosen] == ["jetson", "nvml", "perf", "powercap"]
     assert chosen[1].startswith(NO_GPU)
@@ -81,7 +88,7 @@ def test_auto_tells_what_it_left_out(sources: Sources, tree: PowercapTree) -> No
 
 def test_a_board_with_rails_is_measured_by_them_alone(sources: Sources, tree: PowercapTree) -> None:
     write_meter(sources.machine, 0, {"VDD_IN": (5000, 1000), "VDD_SOC": (5000, 100)})
-    sensor, chosen = open_sensor("auto", SystemClock(), sources)
+    sensor, chosen = opened("auto", SystemClock(), sources)
     assert sensor.name == "jetson"
     assert chosen == ("jetson is used for rail:VDD_IN",)
 
@@ -165,3 +172,22 @@ def test_joined_readings_without_faults_stay_bare() -> None:
     one = Fixed("nvml", ("gpu:0",), Read(1.0, 1.5, (7,)))
     other = Fixed("rapl", ("package:0",), Read(1.5, 1.75, (9,)))
     assert JoinedSensor([one, other]).read() == Read(1.0, 1.75, (7, 9))
+
+
+def test_a_device_that_is_there_and_not_read_is_named(
+    tmp_path: Path, tree: PowercapTree, nvml_library: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU split by MIG, and one whose driver refuses; a library that is not there is no device."""
+    reasons = {"gpu\nmig 1\n": "split by MIG", "error nvmlInitWithFlags 4\ngpu\n": "refuses this user"}
+    for schedule, why in reasons.items():
+        (tmp_path / "schedule").write_text(schedule)
+        monkeypatch.setenv("NVML_STUB_SCHEDULE", str(tmp_path / "schedule"))
+        sources = Sources(nvml_library=nvml_library(), machine=tmp_path, system="Linux")
+        choice = open_sensor("auto", SystemClock(), sources)
+        choice.sensor.close()
+        assert choice.sensor.name == "rapl"
+        (said,) = choice.unread
+        assert said.startswith("the GPUs could not be read and are in no figure: ")
+        assert why in said
+    without = Sources(nvml_library=tmp_path / "none", machine=tmp_path, system="Linux")
+    assert open_sensor("auto", SystemClock(), without).unread == ()
