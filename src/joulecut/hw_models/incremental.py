@@ -81,14 +81,18 @@ class IncrementalEnergy:
         """
         added = width - self._width(group)
         priced = self._priced(group, added)
-        for touch, (layer, energy_j) in zip(self._touched[group], priced, strict=True):
-            self.total_j += energy_j - self._layer_j[layer]
-            self._layer_j[layer] = energy_j
-            self._reads[layer] += touch.reads * added
-            self._writes[layer] += touch.writes * added
+        total_j, layer_j = self.total_j, self._layer_j
+        for (layer, reads, writes, per_channel), (_, energy_j) in zip(
+            self._touched[group], priced, strict=True
+        ):
+            total_j += energy_j - layer_j[layer]
+            layer_j[layer] = energy_j
+            self._reads[layer] += reads * added
+            self._writes[layer] += writes * added
             read_bytes = self._read_bytes[layer]
             if read_bytes is not None:
-                self._read_bytes[layer] = read_bytes + touch.read_bytes * added
+                self._read_bytes[layer] = read_bytes + per_channel * added
+        self.total_j = total_j
         self.widths[group] = width
         self._changes += 1
         if self._changes % _EVERY == 0:
