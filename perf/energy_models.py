@@ -70,10 +70,12 @@ def controllers(cores: Sequence[Series]) -> None:
 def linux(cpus: Sequence[Series], boards: Sequence[Series], draws: int) -> None:
     """Requirement 9, and the order of requirement 12."""
     found = _by_mode(left_out_boards(cpus, draws=draws))
-    for count, bar in ((0, 0.25), (1, 0.20), (3, 0.14), (8, 0.11)):
+    line("Linux board (CPU), nothing known", found["0 networks"])
+    line("Linux board (CPU), its data sheet", found["facts"], mean=0.25)
+    line("Linux board (CPU), its data sheet and latency", found["facts, latency"])
+    for count, bar in ((1, 0.20), (3, 0.14), (8, 0.11)):
         line(f"Linux board (CPU), {count} networks", found[f"{count} networks"], mean=bar)
-        if count:
-            line(f"Linux board (CPU), {count} networks and latency", found[f"{count} networks, latency"])
+        line(f"Linux board (CPU), {count} networks and latency", found[f"{count} networks, latency"])
     ranks(found["8 networks"])
     gpus = [each for each in boards if each not in cpus]
     line("Linux board (GPU), 8 networks", left_out_boards(gpus, (8,), draws), control="8 networks")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulecut.estimate import Estimate
-from joulecut.hw_models import calibrate, estimate, layer_cost
+from joulecut.hw_models import calibrate, estimate, layer_cost, on_board
 from joulecut.hw_models.fitting import fit
 from joulecut.hw_models.resolve import respecified
-from joulecut.hw_models.spec import Category, DeviceSpec, Source
+from joulecut.hw_models.spec import Category, DeviceSpec, Figure, Source
 from joulecut.workload.layer import Workload
+from perf.board_facts import facts_of, middle_board
 from perf.energy_rows import ROUNDS, PublishedRow, Series, family
 from perf.populations import described, figure, group_fit, population, priced, quantities, widened
 
@@ -94,6 +95,10 @@ def _device(
             "clock_mhz": figure("clock_mhz", first.clock_hz, _SOURCE),
             "pj_per_cycle": figure("pj_per_cycle", j_per_cycle, _SOURCE),
         }
+    return _described(figures, first, kind)
+
+
+def _described(figures: Mapping[str, Figure], first: PublishedRow, kind: Category) -> DeviceSpec:
     return described(
         "prior",
         first.runtime,
@@ -101,7 +106,7 @@ def _device(
         figures,
         core=first.core or "any",
         category=kind,
-        boundary="soc_rail" if by_cycles else "wall_ac",
+        boundary="soc_rail" if kind == "microcontroller" else "wall_ac",
         mode="datasheet",
     )
 
@@ -160,6 +165,18 @@ def left_out_boards(
                     yield replace(_trial(each, row, mode, device, plain), draw=draw)
                     if count:
                         yield _trial(each, row, f"{mode}, latency", device, plain, row.latency_s)
+        if "opencl" not in first.runtime:
+            yield from _by_facts(each, others, control)
+
+
+def _by_facts(each: Series, others: Sequence[Series], control: DeviceSpec) -> Iterator[Trial]:
+    """A board of which only the data sheet is known, without and with latencies."""
+    figures = middle_board(others, _SOURCE) | {"channel_step": figure("channel_step", 1, _STEP)}
+    middle = _described(figures, each.first, "linux-board")
+    device = on_board(middle, facts_of(each), chip="left-out")
+    for row in each.rows:
+        yield _trial(each, row, "facts", device, control)
+        yield _trial(each, row, "facts, latency", device, control, row.latency_s)
 
 
 def left_out_families(series: Sequence[Series]) -> Iterator[Trial]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from joulecut.hw_models.fitting import fit
 from joulecut.hw_models.spec import DeviceSpec, Figure, Source
+from perf.board_facts import board_figures, middle_board
 from perf.energy_rows import Series
 from perf.populations import described, figure, population, priced, quantities, target, widened
 
@@ -26,6 +27,10 @@ IDLE: Final = Source(
     "2023-04",
 )
 FITTED: Final = Source("fitted", "MACs of the networks behind the fit", "read")
+_OF_THE_BOARD: Final = frozenset({
+    "clock_mhz", "cores", "idle_w", "macs_per_instruction", "channel_step",
+    "fit_error_percent", "fitted_mmac",
+})  # fmt: skip
 _ROUNDS: Final = {"2.7.1": "v2.0", "21.11": "v2.0", "2.11.0": "v3.0", "22.11": "v3.0"}
 
 
@@ -77,6 +82,8 @@ def board(each: Series, series: Sequence[Series], facts: Mapping[str, Any]) -> D
     figures |= widened(found.residuals, f"calibrated-{len(each.rows)}", source)
     if "opencl" in first.runtime:
         del figures["clock_mhz"]
+    else:
+        figures |= board_figures(each, system)
     return described(
         first.chip, first.runtime, first.dtype, figures,
         core=facts["core"], category="linux-board", boundary="wall_ac",
@@ -92,18 +99,21 @@ def generic(
     boards = ", ".join(sorted(each.first.chip for each in chosen))
     source = Source(
         f"middle-{runtime}-{dtype}",
-        f"the shape that {boards} share with {runtime} in {dtype}, at the median of their scales",
+        f"the shape that {boards} share with {runtime} in {dtype}, at the median of "
+        + ("their scales" if "opencl" in runtime else "what an instruction costs and takes on them"),
         "assumed",
         "2023-04",
     )
-    powers = [
-        _mean([row.energy_j / row.latency_s for row in each.rows if row.energy_j is not None])
-        for each in chosen
-    ]
-    figures = priced(population(chosen, by_cycles=False), source, by_cycles=False) | {
-        "active_w": figure("active_w", _mean(powers), source, min(powers), max(powers)),
-        "channel_step": _step(dtype, runtime),
-    }
+    if "opencl" in runtime:
+        powers = [
+            _mean([row.energy_j / row.latency_s for row in each.rows if row.energy_j is not None])
+            for each in chosen
+        ]
+        figures = priced(population(chosen, by_cycles=False), source, by_cycles=False)
+        figures["active_w"] = figure("active_w", _mean(powers), source, min(powers), max(powers))
+    else:
+        figures = middle_board(chosen, source)
+    figures["channel_step"] = _step(dtype, runtime)
     return described(
         chip, name or runtime, dtype, figures,
         core=core, category="host", boundary="wall_ac", mode="datasheet",
@@ -124,7 +134,7 @@ def like_another(
     kept = {
         key: Figure(key, each.value, each.unit, source, each.low, each.high)
         for key, each in donor.figures.items()
-        if key not in ("clock_mhz", "idle_w", "fit_error_percent", "fitted_mmac", "channel_step")
+        if key not in _OF_THE_BOARD
     }
     kept["channel_step"] = donor.figures["channel_step"]
     return described(

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from joulecut.hw_models.energy import LayerCost, layer_cost, overhead_cost
     from joulecut.hw_models.explaining import Explanation, explain
     from joulecut.hw_models.modelling import estimate, total_estimate
+    from joulecut.hw_models.new_board import BoardFacts, on_board
     from joulecut.hw_models.operating_point import at_operating_point
     from joulecut.hw_models.spec import DeviceSpec, Figure, Source
     from joulecut.hw_models.writing import to_toml
 
 __all__ = [
+    "BoardFacts",
     "DeviceSpec",
     "Explanation",
     "Figure",
@@ -37,6 +39,7 @@ __all__ = [
     "explain",
     "layer_cost",
     "names",
+    "on_board",
     "overhead_cost",
     "to_toml",
     "total_estimate",
@@ -44,6 +47,7 @@ __all__ = [
 ]
 
 _MODULES: Final[dict[str, str]] = {
+    "BoardFacts": "new_board",
     "DeviceSpec": "spec",
     "Explanation": "explaining",
     "Figure": "spec",
@@ -57,6 +61,7 @@ _MODULES: Final[dict[str, str]] = {
     "explain": "explaining",
     "layer_cost": "energy",
     "names": "catalogue",
+    "on_board": "new_board",
     "overhead_cost": "energy",
     "to_toml": "writing",
     "total_estimate": "modelling",

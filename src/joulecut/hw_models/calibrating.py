@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["calibrate"]
 
 _SOURCE: Final = "calibration"
+_OF_A_BOARD: Final = ("clock_mhz", "cores", "macs_per_instruction", "idle_w")
 _LEAST: Final = 0.1
 """Part of a row's energy that is left to the fitted terms at least, whatever off-chip traffic costs."""
 
@@ -131,6 +132,8 @@ def _figures(
     )
     by_cycles = device.coefficients.mac_bound == "cycles"
     figures = {key: each for key, each in device.figures.items() if _stays(each)}
+    if by_cycles:
+        figures["clock_mhz"] = device.figures["clock_mhz"]
     powers = [row.energy_j / row.latency_s for row in rows if row.latency_s is not None]
     mean_w = math.exp(math.fsum(map(math.log, powers)) / len(powers)) if powers else 0.0
     spread = (min(powers), max(powers)) if powers else (None, None)
@@ -168,7 +171,9 @@ def _figures(
 
 
 def _stays(figure: Figure) -> bool:
-    """Figures that are neither fitted again nor only remembered."""
+    """Figures that are neither fitted again, nor only remembered, nor assumed of a board in general."""
     if figure.key in ("fit_error_percent", "fitted_mmac", "factor_90", "ps_per_mac", "us_per_layer"):
+        return False
+    if figure.source.evidence == "assumed" and figure.key in _OF_A_BOARD:
         return False
     return figure.source.evidence != "remembered" or figure.key in PRIOR_KEYS

@@ -242,8 +242,10 @@ class _File(Checks):
             raise self.fail(f"{at}.channel_step.value", f"is {step.value:g}, not a whole number")
         if own.get("pads") and step.source.evidence == "remembered":
             raise self.fail(f"{at}.pads", "prices a remembered channel_step")
-        if own.get("prior_only") and own["mode"] != "datasheet":
-            raise self.fail(f"{at}.mode", f"is {own['mode']!r}; a device with prior_only is 'datasheet'")
+        if own.get("prior_only") and own["mode"] not in ("datasheet", "scaled"):
+            raise self.fail(
+                f"{at}.mode", f"is {own['mode']!r}; a device with prior_only is 'datasheet' or 'scaled'"
+            )
         self.power(figures, at)
 
     def power(self, figures: Mapping[str, Figure], at: str) -> None:

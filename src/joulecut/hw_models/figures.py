@@ -19,6 +19,8 @@ __all__ = [
 FIGURES: Final[dict[str, tuple[str, float]]] = {
     "clock_mhz": ("MHz", 1e6),
     "voltage_v": ("V", 1.0),
+    "cores": ("cores", 1.0),
+    "macs_per_instruction": ("MACs/instruction", 1.0),
     "idle_w": ("W", 1.0),
     "active_w": ("W", 1.0),
     "sram_kib": ("KiB", 1024.0),

@@ -24,6 +24,11 @@ def at_latency(
     of the published rows the mean error falls from 8.5 and 9.2 % to 5.5 % with eight networks known, and from
     11 and 22 % to 9 % with one.
 
+    Where the active power itself was never measured and an idle power is known, the joules that are switched
+    stay as modelled, since they hardly depend on the time, and idle power x latency takes the place of idle
+    power x modelled time. On boards of which only the data sheet is known the mean error is 18 % so, of 25 %
+    by active power.
+
     Args:
         device: gives the active and the idle power.
         costs: modelled costs of the layers and the constant.
@@ -38,8 +43,12 @@ def at_latency(
         raise UsageError(f"no layer of this network takes time on {device.name}, so no latency fits it.")
     c = device.coefficients
     slower = latency_s / modelled_s
-    by_power = math.log(c.active_w * latency_s / math.fsum(cost.total_j for cost in costs))
-    scale = math.exp(by_power * _weight(by_power, modelled))
+    modelled_j = math.fsum(cost.total_j for cost in costs)
+    if device.prior_only and c.idle_w:
+        scale = (math.fsum(cost.dynamic_j for cost in costs) + c.idle_w * latency_s) / modelled_j
+    else:
+        by_power = math.log(c.active_w * latency_s / modelled_j)
+        scale = math.exp(by_power * _weight(by_power, modelled))
     found = []
     for cost in costs:
         energy_j, duration_s = cost.total_j * scale, cost.duration_s * slower
