@@ -107,7 +107,7 @@ def cases() -> tuple[Case, ...]:
         ),
         *(
             _gpu(
-                f"{1e3 * sum(step[0] for step in steps):.0f} ms calls, repeated for {seconds} s",
+                f"{1e3 * sum(step[0] for step in steps):g} ms calls, repeated for {seconds} s",
                 steps,
                 (50, 6),
                 "watts 40",
