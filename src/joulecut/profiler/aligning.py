@@ -22,8 +22,9 @@ _NAP_S: Final = 0.001
 _SPIN_NAP_S: Final = 1e-5
 _GAUGE_S: Final = 0.15
 """A gauge shows what was drawn up to a period later; the longest period known is 0.1 s."""
-_PATIENCE: Final = 2.5
-"""Ticks that a step is waited for."""
+_PATIENCE_TICKS: Final = 12
+_PATIENCE_S: Final = 0.6
+"""A step is waited for until the counter counts as stuck, which takes ten ticks and half a second."""
 
 
 def find_ticks(recorder: Recorder) -> None:
@@ -96,11 +97,12 @@ def settle(recorder: Recorder) -> None:
 
 
 def _await_steps(recorder: Recorder, columns: Sequence[int], nap_s: float) -> None:
-    """Read until each of the columns has changed, or has had the time for two steps and did not."""
+    """Read until each of the columns has changed, or has had the time for many steps and did not."""
     if not columns:
         return
     first = recorder.read()
-    patience_s = _PATIENCE * max(recorder.ticks_s[column] or 0.0 for column in columns)
+    slowest_s = max(recorder.ticks_s[column] or 0.0 for column in columns)
+    patience_s = max(_PATIENCE_TICKS * slowest_s, _PATIENCE_S)
     waiting = set(columns)
     while waiting:
         read = _next_read(recorder, nap_s)

@@ -9,30 +9,23 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
 from typing import Final
 
-from joulecut.profiler.edges import Edge
+from joulecut.profiler.ends import End, end_of_block
 from joulecut.profiler.reckoned import UNIFORM_90, Reckoned, Span, refused
+from joulecut.profiler.records import Quality
 from joulecut.profiler.ticks import Staircase
+from joulecut.units import format_quantity
 
 __all__ = ["block_energy", "stood_still"]
 
-_SHARP: Final = 0.25
 _STUCK_TICKS: Final = 10
 _STUCK_S: Final = 0.5
 _FEW_TICKS: Final = 2
+_SLIGHT: Final = 0.02
+"""Share of a block's joules that a counter at rest may leave open without a word."""
 _SURELY: Final = 3.0
 """No power above this many times what was seen is taken to be likely."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Level:
-    """Joules at one end of a block: the likeliest value and its bounds."""
-
-    value_j: float
-    low_j: float
-    high_j: float
 
 
 def block_energy(stairs: Staircase, span: Span) -> Reckoned:
@@ -61,38 +54,53 @@ def block_energy(stairs: Staircase, span: Span) -> Reckoned:
         return _unticked(stairs, rise_j, counts)
     power_w = _power(stairs, span, rise_j)
     limit_w = _limit(stairs, span, power_w)
-    begin = _level(stairs, span.begin_s, power_w, limit_w, at_begin=True)
-    end = _level(stairs, span.end_s, power_w, limit_w, at_begin=False)
+    begin = end_of_block(stairs, span.begin_s, power_w, limit_w, at_begin=True)
+    end = end_of_block(stairs, span.end_s, power_w, limit_w, at_begin=False)
     return _between(begin, end, span, tick_s, power_w, counts)
 
 
 def _between(
-    begin: _Level, end: _Level, span: Span, tick_s: float, power_w: float, counts: tuple[int, int]
+    begin: End, end: End, span: Span, tick_s: float, power_w: float, counts: tuple[int, int]
 ) -> Reckoned:
     energy_j = end.value_j - begin.value_j
     ticks = math.floor(span.duration_s / tick_s + 1e-9)
     few = ticks < _FEW_TICKS
+    quality: Quality
     least_j, most_j = max(end.low_j - begin.high_j, 0.0), end.high_j - begin.low_j
     if few:
         energy_j = min(max(energy_j, least_j), most_j)
         if energy_j <= 0.0:
             energy_j = (least_j + most_j) / 2
         below_j, above_j = energy_j - least_j, most_j - energy_j
+        quality, reason = (
+            "below resolution",
+            f"shorter than two ticks of the counter ({tick_s:.3g} s each): bounds only",
+        )
     else:
         below_j = UNIFORM_90 * math.hypot(end.value_j - end.low_j, begin.high_j - begin.value_j)
         above_j = UNIFORM_90 * math.hypot(end.high_j - end.value_j, begin.value_j - begin.low_j)
+        quality, reason = _doubt(begin, end, energy_j)
     return Reckoned(
         energy_j=energy_j,
         below_j=below_j,
         above_j=above_j,
-        quality="below resolution" if few else "good",
-        reason=f"shorter than two ticks of the counter ({tick_s:.3g} s each): bounds only" if few else "",
+        quality=quality,
+        reason=reason,
         ticks=ticks,
         resolution_j=power_w * tick_s,
         method="counter, bounds of its ticks" if few else "counter, from tick to tick",
         begin_count=counts[0],
         end_count=counts[1],
     )
+
+
+def _doubt(begin: End, end: End, energy_j: float) -> tuple[Quality, str]:
+    """Whether the counter stood still at an end of the block, for so long that it matters."""
+    for where, one in (("begin", begin), ("end", end)):
+        if one.still_s and one.high_j - one.low_j > _SLIGHT * energy_j:
+            still = format_quantity(one.still_s, "s", 2)
+            return "degraded", f"the counter stood still for {still} about the {where} of the block"
+    return "good", ""
 
 
 def _unticked(stairs: Staircase, rise_j: float, counts: tuple[int, int]) -> Reckoned:
@@ -162,48 +170,3 @@ def _limit(stairs: Staircase, span: Span, power_w: float) -> float:
     seen_w = _SURELY * max(power_w, stairs.largest_w)
     certain = span.duration_s < _FEW_TICKS * (stairs.tick_s or 0.0) and peak_w < math.inf
     return peak_w if certain else min(peak_w, seen_w)
-
-
-def _level(stairs: Staircase, at_s: float, power_w: float, limit_w: float, *, at_begin: bool) -> _Level:
-    """Joules at one moment."""
-    tick_s = stairs.tick_s or 0.0
-    times, values = stairs.series.times_s, stairs.series.values
-    after = bisect_right(times, at_s)
-    near = after if abs(times[after] - at_s) < abs(at_s - times[after - 1]) else after - 1
-    near = near if abs(times[near] - at_s) <= _SHARP * tick_s else after - 1
-    low_j = values[near]
-    last = _sharp(stairs.last_rise(near), tick_s)
-    rise = stairs.next_rise(near)
-    upcoming = rise if rise and times[rise.index] - at_s <= 3 * tick_s else None
-    quantum = stairs.series.domain.quantum
-    high_j = upcoming.value_j if upcoming else low_j + limit_w * tick_s
-    if last:
-        high_j = min(high_j, low_j + limit_w * (max(at_s - last.at_s, 0.0) + last.half_s))
-    coming = _sharp(upcoming, tick_s)
-    if coming:
-        low_j = max(low_j, coming.value_j - limit_w * (max(coming.at_s - at_s, 0.0) + coming.half_s))
-    high_j = max(high_j, low_j) + quantum
-    value_j = _likeliest(low_j, values[near], at_s, power_w, tick_s, last, coming, at_begin)
-    return _Level(min(max(value_j, low_j), high_j), low_j, high_j)
-
-
-def _sharp(edge: Edge | None, tick_s: float) -> Edge | None:
-    return edge if edge and edge.half_s <= _SHARP * tick_s * 1.000001 else None
-
-
-def _likeliest(
-    low_j: float,
-    shown_j: float,
-    at_s: float,
-    power_w: float,
-    tick_s: float,
-    last: Edge | None,
-    coming: Edge | None,
-    at_begin: bool,
-) -> float:
-    """The power of the block reckoned back from the edge inside it, or on from the one outside it."""
-    if coming and (at_begin or not last):
-        return coming.value_j - power_w * (coming.at_s - at_s)
-    if last:
-        return shown_j + power_w * (at_s - last.at_s)
-    return max(low_j, shown_j + power_w * tick_s / 2)

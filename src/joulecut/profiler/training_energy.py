@@ -180,7 +180,8 @@ class _Reader:
             reason = bad.reason if bad else "the sensor has no counted domain"
             return TrainingWindow(label, None, span.duration_s, len(steps), (), "invalid", reason)
         doubt = next((one for one in reckoned if one.quality != "good"), None)
-        whole = self._energy([span], span)
+        doubted_j = [max(one.below_j, one.above_j) for one in reckoned if one.quality != "good"]
+        whole = self._energy([span], span, math.hypot(*doubted_j))
         return TrainingWindow(
             label=label,
             energy=whole,
@@ -236,15 +237,15 @@ class _Reader:
             common_with=whole.common_with,
         )
 
-    def _energy(self, spans: Sequence[Span], within: Span) -> Estimate:
-        """Joules of the spans; each end is known to a tick."""
+    def _energy(self, spans: Sequence[Span], within: Span, least_half_j: float = 0.0) -> Estimate:
+        """Joules of the spans; each end is known to a tick, or to what a doubt about it leaves open."""
         tick_j = math.hypot(
             *(
                 level.between(within) / within.duration_s * (one.tick_s or 0.0)
                 for one, level in zip(self._stairs, self._levels, strict=True)
             )
         )
-        half = UNIFORM_90 * tick_j * math.sqrt(len(spans) / 2)
+        half = max(UNIFORM_90 * tick_j * math.sqrt(len(spans) / 2), least_half_j)
         joules = self._joules(spans)
         return Estimate(
             value=joules,
