@@ -51,10 +51,14 @@ def run(args: argparse.Namespace, out: Output) -> int:
 def _render(record: object, console: Console) -> None:
     from joulecut.benchmarks.records import Comparison
     from joulecut.hw_models.profile import EnergyProfile
+    from joulecut.profiler.records import Measurement
+    from joulecut.profiler.training_records import TrainingEnergy
     from joulecut.pruning.records import PruneRecord
     from joulecut.pruning.removal import RemovalRecord
     from joulecut.reports.console import print_comparison, print_profile, print_prune
+    from joulecut.reports.measure_console import print_measurement
     from joulecut.reports.removal_console import print_removal
+    from joulecut.reports.training_console import print_training
 
     match record:
         case EnergyProfile():
@@ -65,8 +69,12 @@ def _render(record: object, console: Console) -> None:
             print_removal(record, console)
         case Comparison():
             print_comparison(record, console)
+        case Measurement():
+            print_measurement(record, console)
+        case TrainingEnergy():
+            print_training(record, console)
         case _:
             raise UsageError(
                 f"there is no report of a {type(record).__name__}.",
-                hint="Give a profile, a benchmark or a folder that `joulecut prune` made.",
+                hint="Give a profile, a measurement, a benchmark or a folder that `joulecut prune` made.",
             )

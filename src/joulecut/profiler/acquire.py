@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Final, Literal
 
 from joulecut.profiler.clock import Clock
-from joulecut.profiler.evaluate import MACHINE
+from joulecut.profiler.doubts import MACHINE
 from joulecut.profiler.records import NOT_READ, DeviceState, Domain, Fact, Mark, Read, Trace
 from joulecut.profiler.sensors.joined import JoinedSensor
 from joulecut.profiler.sensors.sensor import Sensor

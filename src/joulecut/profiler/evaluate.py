@@ -10,20 +10,18 @@ from typing import Final
 from joulecut.errors import UsageError
 from joulecut.estimate import Estimate, Spread, difference, total
 from joulecut.profiler.domains import Piece, common_name, domain_energy, pieces_of, reckon, stairs_of
+from joulecut.profiler.doubts import doubts_about, states_around
 from joulecut.profiler.idle import Idle, idle_of
 from joulecut.profiler.iterations import batch_costs
-from joulecut.profiler.provenance import Concern, concerns
-from joulecut.profiler.reckoned import worst
-from joulecut.profiler.records import DeviceState, DomainEnergy, Fact, Measurement, Quality, Trace
+from joulecut.profiler.provenance import Concern
+from joulecut.profiler.reckoned import Span, worst
+from joulecut.profiler.records import DomainEnergy, Fact, Measurement, Quality, Trace
 from joulecut.profiler.statistics import mean_half_widths
 from joulecut.profiler.ticks import Staircase
 from joulecut.units import format_quantity
 
-__all__ = ["MACHINE", "evaluate", "evaluate_all", "labels"]
+__all__ = ["evaluate", "evaluate_all", "labels", "provenance_of"]
 
-MACHINE: Final = "machine"
-"""The device whose fact ``suspended_s`` is the time that the machine has slept since it was started."""
-_SLEPT_S: Final = 0.05
 _LEAST_BATCHES: Final = 3
 _LEFT: Final = 0.01
 """What eight delays leave of a pattern in step with the sensor: up to 1.3 % in simulated windows of 5 to 10 s
@@ -74,8 +72,8 @@ class _Reader:
                 f"the trace holds no finished window {label!r}.",
                 hint=f"It holds {', '.join(map(repr, labels(trace))) or 'none'}.",
             )
-        states = _states_around(trace, pieces)
-        doubts = (*concerns(*states), *_slept(*states))
+        states = states_around(trace, Span(pieces[0].span.begin_s, pieces[-1].span.end_s))
+        doubts = doubts_about(*states)
         domains = tuple(
             domain_energy(trace, stairs, reckon(stairs, pieces, idle.power_w(k) if idle else 0.0), doubts)
             for k, stairs in enumerate(self._stairs)
@@ -105,7 +103,7 @@ class _Reader:
             ),
             exit_code=trace.exit_code,
             states=(*states[0], *states[1]),
-            provenance=_provenance(trace),
+            provenance=provenance_of(trace),
         )
 
     def _per_iteration(
@@ -162,29 +160,6 @@ def _quality(domains: Sequence[DomainEnergy]) -> Quality:
     return worst(counted) if counted else "invalid"
 
 
-def _states_around(
-    trace: Trace, pieces: Sequence[Piece]
-) -> tuple[tuple[DeviceState, ...], tuple[DeviceState, ...]]:
-    """The last look at each device before the window and the first one after it; none where either lacks."""
-    begin_s, end_s = pieces[0].span.begin_s, pieces[-1].span.end_s
-    before = {state.device: state for state in trace.states if state.at_s <= begin_s}
-    after = {state.device: state for state in reversed(trace.states) if state.at_s >= end_s}
-    both = [device for device in before if device in after]
-    return tuple(before[device] for device in both), tuple(after[device] for device in both)
-
-
-def _slept(before: Sequence[DeviceState], after: Sequence[DeviceState]) -> tuple[Concern, ...]:
-    """A suspended machine stops the clock that windows are timed by, and RAPL's counters start again."""
-    first, last = (
-        next((state.facts.get("suspended_s", 0.0) for state in states if state.device == MACHINE), 0.0)
-        for states in (before, after)
-    )
-    slept_s = last - first if isinstance(first, float) and isinstance(last, float) else 0.0
-    if slept_s <= _SLEPT_S:
-        return ()
-    return (Concern("", "invalid", f"the machine was suspended for {format_quantity(slept_s, 's')}"),)
-
-
 def _reasons(domains: Sequence[DomainEnergy], doubts: Sequence[Concern]) -> tuple[str, ...]:
     """Every doubt about what is counted, each once."""
     own = [
@@ -205,6 +180,7 @@ def _pauses(trace: Trace) -> tuple[str, ...]:
     )
 
 
-def _provenance(trace: Trace) -> dict[str, Fact]:
+def provenance_of(trace: Trace) -> dict[str, Fact]:
+    """How it was measured: the machine, the programs, and why this sensor."""
     chosen = "; ".join(sentence.rstrip(".") for sentence in trace.chosen)
     return {**trace.environment, "sensor_chosen": chosen} if chosen else dict(trace.environment)

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from joulecut.errors import UsageError
 from joulecut.profiler.gpu_queue import finish_gpu_work
 from joulecut.profiler.measure import Meter
-from joulecut.profiler.training_energy import PARTS, TrainingEnergy, training_energy
+from joulecut.profiler.training_energy import training_energy
+from joulecut.profiler.training_records import PARTS, TrainingEnergy
 
 if TYPE_CHECKING:
     import torch

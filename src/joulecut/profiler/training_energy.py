@@ -9,74 +9,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from joulecut.errors import UsageError
 from joulecut.estimate import Estimate, Spread
 from joulecut.profiler.domains import Piece, common_name, gain_spread, own_spread, reckon, stairs_of
+from joulecut.profiler.doubts import doubts_about, states_around
+from joulecut.profiler.evaluate import provenance_of
 from joulecut.profiler.level import Level
-from joulecut.profiler.reckoned import UNIFORM_90, Reckoned, Span
+from joulecut.profiler.provenance import Concern
+from joulecut.profiler.reckoned import UNIFORM_90, Reckoned, Span, worst
 from joulecut.profiler.records import Quality, Trace
 from joulecut.profiler.ticks import Staircase
+from joulecut.profiler.training_records import PARTS, PartEnergy, TrainingEnergy, TrainingWindow
 
-__all__ = ["PARTS", "PartEnergy", "TrainingEnergy", "TrainingWindow", "training_energy"]
+__all__ = ["training_energy"]
 
-PARTS: Final = ("forward", "backward", "optimizer")
 _FEW_TICKS: Final = 2
-
-
-@dataclass(frozen=True, slots=True)
-class PartEnergy:
-    """One part of all steps of a window: ``forward``, ``backward``, ``optimizer`` or ``rest``.
-
-    Attributes:
-        name: which.
-        energy: joules; ``attributed`` where the part is too short for the counter, by its time then, with
-            bounds that hold everything from nothing to the whole.
-        duration_s: its time in all.
-    """
-
-    name: str
-    energy: Estimate
-    duration_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingWindow:
-    """An epoch, or one or more steps in a row.
-
-    Attributes:
-        label: ``epoch 0``, ``step 3``, or ``steps 3 to 7`` where single ones are too short for the counter.
-        energy: joules; None where invalid.
-        duration_s: from begin to end.
-        steps: how many steps it holds.
-        parts: of its steps, and the rest; their joules add up to ``energy``.
-        quality, reason: how much to believe.
-    """
-
-    label: str
-    energy: Estimate | None
-    duration_s: float
-    steps: int
-    parts: tuple[PartEnergy, ...]
-    quality: Quality
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingEnergy:
-    """What a training loop cost.
-
-    Attributes:
-        epochs: each epoch.
-        steps: each step, or each run of steps that is long enough for the counter.
-        reasons: what was merged or attributed, and why.
-    """
-
-    epochs: tuple[TrainingWindow, ...]
-    steps: tuple[TrainingWindow, ...]
-    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +45,20 @@ def training_energy(trace: Trace) -> TrainingEnergy:
     steps = [one for one in spans if one.name.startswith("step ")]
     if not steps:
         raise UsageError("the trace holds no finished step.", hint="Enter `with meter.step():` in the loop.")
-    reader = _Reader(trace, [one for one in spans if one.name in PARTS])
+    whole = Span(min(one.span.begin_s for one in spans), max(one.span.end_s for one in spans))
+    doubts = doubts_about(*states_around(trace, whole))
+    reader = _Reader(trace, [one for one in spans if one.name in PARTS], doubts)
     epochs = [one for one in spans if one.name.startswith("epoch ")]
     groups = _groups(steps, epochs, _FEW_TICKS * reader.tick_s)
     merged = any(len(group) > 1 for group in groups)
-    reasons = [f"steps were merged until they held two ticks of {reader.tick_s:.3g} s"] if merged else []
-    windows = tuple(reader.window(_label(group), _around(group), group) for group in groups)
-    whole = tuple(reader.window(one.name, one.span, _inside(one.span, steps)) for one in epochs)
-    if any(part.energy.origin == "attributed" for one in (*whole, *windows) for part in one.parts):
+    reasons = [*(doubt.reason for doubt in doubts), *trace.unread]
+    if merged:
+        reasons.append(f"steps were merged until they held two ticks of {reader.tick_s:.3g} s")
+    each_step = tuple(reader.window(_label(group), _around(group), group) for group in groups)
+    each_epoch = tuple(reader.window(one.name, one.span, _inside(one.span, steps)) for one in epochs)
+    if any(part.energy.origin == "attributed" for one in (*each_epoch, *each_step) for part in one.parts):
         reasons.append("parts shorter than two ticks were attributed by their time")
-    return TrainingEnergy(whole, windows, tuple(reasons))
+    return TrainingEnergy(each_epoch, each_step, tuple(reasons), trace.sensor, provenance_of(trace))
 
 
 def _spans(trace: Trace) -> list[_Named]:
@@ -166,31 +120,28 @@ def _label(group: Sequence[_Named]) -> str:
 class _Reader:
     """The joules of the counted domains together, up to any moment."""
 
-    def __init__(self, trace: Trace, parts: Sequence[_Named]) -> None:
+    def __init__(self, trace: Trace, parts: Sequence[_Named], doubts: Sequence[Concern]) -> None:
         self._trace = trace
         self._parts = parts
         self._stairs = [one for one in stairs_of(trace) if one.series.domain.counted]
         self._levels = [Level(one) for one in self._stairs]
+        devices = {one.series.domain.device for one in self._stairs} | {""}
+        self._doubts = [doubt for doubt in doubts if doubt.device in devices]
         self.tick_s = max((one.tick_s or 0.0 for one in self._stairs), default=0.0)
 
     def window(self, label: str, span: Span, steps: Sequence[_Named]) -> TrainingWindow:
         reckoned = [reckon(one, [Piece(span, None)]) for one in self._stairs]
-        bad = next((one for one in reckoned if one.quality == "invalid"), None)
-        if bad is not None or not reckoned:
-            reason = bad.reason if bad else "the sensor has no counted domain"
-            return TrainingWindow(label, None, span.duration_s, len(steps), (), "invalid", reason)
-        doubt = next((one for one in reckoned if one.quality != "good"), None)
-        doubted_j = [max(one.below_j, one.above_j) for one in reckoned if one.quality != "good"]
-        whole = self._energy([span], span, math.hypot(*doubted_j))
-        return TrainingWindow(
-            label=label,
-            energy=whole,
-            duration_s=span.duration_s,
-            steps=len(steps),
-            parts=self._split(span, whole),
-            quality=doubt.quality if doubt else "good",
-            reason=doubt.reason if doubt else "",
-        )
+        found: list[tuple[Quality, str]] = [(one.quality, one.reason) for one in reckoned]
+        found += [(doubt.quality, doubt.reason) for doubt in self._doubts]
+        if not reckoned:
+            found.append(("invalid", "the sensor has no counted domain"))
+        quality = worst([quality for quality, _ in found])
+        reason = next((reason for one, reason in found if one == quality), "")
+        if quality == "invalid":
+            return TrainingWindow(label, None, span.duration_s, len(steps), (), quality, reason)
+        whole = self._widened(self._energy([span], span), span, reckoned)
+        parts = self._split(span, whole)
+        return TrainingWindow(label, whole, span.duration_s, len(steps), parts, quality, reason)
 
     def _split(self, span: Span, whole: Estimate) -> tuple[PartEnergy, ...]:
         """The parts in a span and what is left; none where no part was marked."""
@@ -237,15 +188,27 @@ class _Reader:
             common_with=whole.common_with,
         )
 
-    def _energy(self, spans: Sequence[Span], within: Span, least_half_j: float = 0.0) -> Estimate:
-        """Joules of the spans; each end is known to a tick, or to what a doubt about it leaves open."""
+    def _widened(self, whole: Estimate, span: Span, reckoned: Sequence[Reckoned]) -> Estimate:
+        """The joules of a span with all in their bounds that a doubt about an end of it leaves open."""
+        pairs = [
+            (level.between(span), one)
+            for level, one in zip(self._levels, reckoned, strict=True)
+            if one.quality != "good"
+        ]
+        below_j = math.hypot(*(max(shown_j - one.energy_j + one.below_j, 0.0) for shown_j, one in pairs))
+        above_j = math.hypot(*(max(one.energy_j + one.above_j - shown_j, 0.0) for shown_j, one in pairs))
+        below_j, above_j = max(below_j, whole.own.below_90), max(above_j, whole.own.above_90)
+        return replace(whole, own=own_spread(Reckoned(0.0, below_j, above_j, "degraded"))) if pairs else whole
+
+    def _energy(self, spans: Sequence[Span], within: Span) -> Estimate:
+        """Joules of the spans; each end is known to a tick."""
         tick_j = math.hypot(
             *(
                 level.between(within) / within.duration_s * (one.tick_s or 0.0)
                 for one, level in zip(self._stairs, self._levels, strict=True)
             )
         )
-        half = max(UNIFORM_90 * tick_j * math.sqrt(len(spans) / 2), least_half_j)
+        half = UNIFORM_90 * tick_j * math.sqrt(len(spans) / 2)
         joules = self._joules(spans)
         return Estimate(
             value=joules,

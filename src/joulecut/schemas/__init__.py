@@ -25,6 +25,7 @@ RECORDS: Final[dict[str, str]] = {
     "removal_record": "joulecut.pruning.removal:RemovalRecord",
     "simulated_run": "joulecut.profiler.simulate.tree:SimulatedRun",
     "trace": "joulecut.profiler.records:Trace",
+    "training_energy": "joulecut.profiler.training_records:TrainingEnergy",
 }
 """Every record with a schema, by the name that is in the ``schema`` key of its file."""
 

@@ -1,15 +1,25 @@
 """Training loops on simulated sensors: epochs, steps and parts that add up to what was truly drawn."""
 
+import io
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from jsonschema import Draft202012Validator
+from rich.console import Console
 
-from joulecut.codec import to_plain
+import joulecut as jc
+from joulecut.cli.main import main
 from joulecut.errors import UsageError
-from joulecut.profiler.simulate import Load, Meter, SimulatedSensor, World, energy_counter
+from joulecut.profiler.simulate import Fault, Load, Meter, SimulatedSensor, World, energy_counter
+from joulecut.profiler.simulate.meters import FaultKind
 from joulecut.profiler.training import TrainingMeter
-from joulecut.profiler.training_energy import TrainingEnergy, TrainingWindow
+from joulecut.profiler.training_records import TrainingEnergy, TrainingWindow
+from joulecut.reports.text import spread
+from joulecut.reports.training_console import print_training
+from joulecut.schemas import schema_path
 
 RAPL = energy_counter("package:0", "cpu", tick_s=0.001)
 NVML = energy_counter("gpu:0", "cpu", tick_s=0.1, quantum_j=1e-3, counts=0, boundary="board_dc")
@@ -131,5 +141,59 @@ def test_mistakes_are_named() -> None:
         empty.energy()
 
 
-def test_it_saves() -> None:
-    assert to_plain(trained(RAPL, 1.0))["epochs"][0]["energy"]["unit"] == "J"
+def test_it_saves_and_loads(tmp_path: Path) -> None:
+    energy = trained(RAPL, 1.0)
+    jc.save(energy, tmp_path / "training.json")
+    assert jc.load(tmp_path / "training.json") == energy
+    plain = json.loads((tmp_path / "training.json").read_text())
+    Draft202012Validator(json.loads(schema_path("training_energy").read_text())).validate(plain)
+    assert plain["epochs"][0]["energy"]["unit"] == "J"
+    assert (plain["sensor"], "joulecut" in plain["provenance"]) == ("simulated", True)
+
+
+def test_it_is_printed_by_epoch_part_and_step(tmp_path: Path) -> None:
+    energy = trained(NVML, 1.0)
+    stream = io.StringIO()
+    print_training(energy, Console(file=stream, width=110))
+    lines = stream.getvalue().splitlines()
+    epoch = next(line for line in lines if line.startswith("epoch 0"))
+    assert energy.epochs[0].energy is not None
+    assert spread(energy.epochs[0].energy) in epoch
+    assert sum(line.strip().startswith("backward") and "attributed" in line for line in lines) == 2
+    assert any("parts shorter than two ticks" in line for line in lines[:8])
+    jc.save(energy, tmp_path / "training.json")
+    assert main(["report", str(tmp_path / "training.json")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "quality"), [("throttle", "degraded"), ("shared", "degraded"), ("mig", "invalid")]
+)
+def test_what_the_devices_say_is_a_doubt_about_every_window(kind: FaultKind, quality: str) -> None:
+    world = World(Load("cpu", idle_w=30.0), seed=2)
+    sensor = SimulatedSensor(world, [RAPL], faults=[Fault(kind, at_s=0.2)])
+    with TrainingMeter(sensor, clock=world) as training, training.step():
+        world.work(0.5, 100.0)
+    energy = training.energy()
+    assert [step.quality for step in energy.steps] == [quality]
+    assert energy.reasons[0].startswith("cpu ")
+    assert (energy.steps[0].energy is None) == (quality == "invalid")
+
+
+def test_a_counter_that_stands_still_about_the_end_of_an_epoch_widens_it() -> None:
+    """0.5 s at 100 W, of which the counter shows 0.1 s before the loop ends."""
+    world = World(Load("cpu", idle_w=30.0), seed=2)
+    with TrainingMeter(SimulatedSensor(world, [RAPL]), clock=world) as training, training.step():
+        world.work(0.5, 100.0)
+    begin_s = training.trace().marks[0].at_s
+    world = World(Load("cpu", idle_w=30.0), seed=2)
+    stuck = Fault("stuck", at_s=begin_s + 0.1, until_s=begin_s + 0.6)
+    with (
+        TrainingMeter(SimulatedSensor(world, [RAPL], faults=[stuck]), clock=world) as training,
+        training.step(),
+    ):
+        world.work(0.5, 100.0)
+    step = training.energy().steps[0]
+    assert step.quality == "degraded"
+    assert step.energy is not None
+    low_j, high_j = step.energy.bounds(0.9)
+    assert low_j <= 50.0 <= high_j
