@@ -11,6 +11,7 @@ from joulecut.errors import UsageError
 from joulecut.hw_models.energy import overhead_cost
 from joulecut.hw_models.forms import energy_form
 from joulecut.hw_models.spec import DeviceSpec
+from joulecut.hw_models.traffic_tables import TrafficTable
 from joulecut.workload.layer import LayerWork
 
 __all__ = ["LayerTable"]
@@ -22,8 +23,8 @@ Counts = NDArray[np.int64]
 class LayerTable:
     """Layers of one or more networks on one device, as arrays.
 
-    On a device that prices traffic off the chip, the tiling of each layer is worked out one by one; all else
-    is a few array operations, whatever the number of layers.
+    Joules are a few array operations, whatever the number of layers and widths; a few dozen on a device that
+    prices traffic off the chip.
 
     Args:
         device: what they run on.
@@ -38,16 +39,17 @@ class LayerTable:
 
     def __init__(self, device: DeviceSpec, layers: Sequence[LayerWork]) -> None:
         self.device = device
-        self._forms = forms = [energy_form(device, layer) for layer in layers]
-        self._fixed_j = np.array([form.fixed_j + form.read_j * form.fixed_read for form in forms])
-        self._in_j = np.array([form.read_j * form.channel_read for form in forms])
-        self._out_j = np.array([form.out_j for form in forms])
-        self._pair_j = np.array([form.pair_j for form in forms])
+        forms = [energy_form(device, layer) for layer in layers]
+        self._fixed_j: Joules = np.array([form.fixed_j + form.read_j * form.fixed_read for form in forms])
+        self._in_j: Joules = np.array([form.read_j * form.channel_read for form in forms])
+        self._out_j: Joules = np.array([form.out_j for form in forms])
+        self._pair_j: Joules = np.array([form.pair_j for form in forms])
         self._in = np.array([layer.in_channels for layer in layers], dtype=np.int64)
         self._out = np.array([layer.out_channels for layer in layers], dtype=np.int64)
         self._step_in = np.array([form.step_in for form in forms], dtype=np.int64)
         self._step_out = np.array([form.step_out for form in forms], dtype=np.int64)
         self._no_channels = (self._in == 0) | (self._out == 0)
+        self._traffic = TrafficTable(forms) if any(form.shape for form in forms) else None
         self._overhead_j = overhead_cost(device).total_j
 
     def layer_j(self, in_channels: ArrayLike | None = None, out_channels: ArrayLike | None = None) -> Joules:
@@ -69,7 +71,7 @@ class LayerTable:
             n_in = -(-n_in // self._step_in) * self._step_in
             n_out = -(-n_out // self._step_out) * self._step_out
         energy_j: Joules = (self._pair_j * n_in + self._out_j) * n_out + self._in_j * n_in + self._fixed_j
-        return energy_j + self._offchip_j(n_in, n_out) if self.device.coefficients.onchip_bytes else energy_j
+        return energy_j if self._traffic is None else energy_j + self._traffic.joules(n_in, n_out)
 
     def total_j(self, in_channels: ArrayLike | None = None, out_channels: ArrayLike | None = None) -> Joules:
         """Joules of one inference [...]: the layers (arguments as of ``layer_j``) and its constant."""
@@ -84,13 +86,3 @@ class LayerTable:
         if np.any((counts < 1) & ~self._no_channels):
             raise UsageError("a layer cannot have less than 1 channel.")
         return counts.astype(np.int64)
-
-    def _offchip_j(self, n_in: Counts, n_out: Counts) -> Joules:
-        n_in, n_out = np.broadcast_arrays(n_in, n_out)
-        rows = (
-            [form.offchip_energy_j(*counts) for form, *counts in zip(self._forms, *both, strict=True)]
-            for both in zip(
-                n_in.reshape(-1, len(self._forms)), n_out.reshape(-1, len(self._forms)), strict=True
-            )
-        )
-        return np.array(list(rows)).reshape(n_in.shape)

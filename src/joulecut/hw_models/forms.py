@@ -16,7 +16,7 @@ from typing import NamedTuple
 from joulecut.errors import UsageError
 from joulecut.hw_models.energy import size_ratio
 from joulecut.hw_models.spec import DeviceSpec
-from joulecut.hw_models.traffic import offchip_bytes
+from joulecut.hw_models.traffic import LayerShape, layer_shape
 from joulecut.workload.layer import LayerWork
 
 __all__ = ["ChannelBytes", "EnergyForm", "energy_form"]
@@ -48,6 +48,7 @@ class EnergyForm(NamedTuple):
         step_in: channels in are padded to multiples of it; 1 where they are not.
         step_out: channels out, likewise.
         offchip_j: joules of a byte over the edge of the chip; 0 where that has no price.
+        shape: shape of its tilings; None where they have no price.
         onchip_bytes: memory on the chip.
         size: bytes on the device of a byte of the layer's number type.
         weights: bytes of weights of one call, in the layer's number type.
@@ -64,6 +65,7 @@ class EnergyForm(NamedTuple):
     step_in: int
     step_out: int
     offchip_j: float
+    shape: LayerShape | None
     onchip_bytes: float
     size: float
     weights: ChannelBytes
@@ -89,17 +91,16 @@ class EnergyForm(NamedTuple):
         else:
             reads = read_bytes if n_in == in_channels else read_bytes * n_in / in_channels
         energy_j = self.fixed_j + (self.pair_j * n_in + self.out_j) * n_out + self.read_j * reads
-        return energy_j + self._offchip_j(n_in, n_out, reads) if self.offchip_j else energy_j
-
-    def offchip_energy_j(self, n_in: int, n_out: int) -> float:
-        """Joules of what crosses the edge of the chip, with these padded counts."""
-        return self._offchip_j(n_in, n_out, self.fixed_read + self.channel_read * n_in)
-
-    def _offchip_j(self, n_in: int, n_out: int, reads: float) -> float:
+        if self.shape is None:
+            return energy_j
         size = self.size
-        weights, writes = self.weights.at(n_in, n_out), self.writes.at(n_in, n_out)
-        crossing = offchip_bytes(self.layer, weights * size, reads * size, writes * size, self.onchip_bytes)
-        return self.offchip_j * crossing
+        crossing = self.shape.offchip_bytes(
+            self.weights.at(n_in, n_out) * size,
+            reads * size,
+            self.writes.at(n_in, n_out) * size,
+            self.onchip_bytes,
+        )
+        return energy_j + self.offchip_j * crossing
 
 
 def energy_form(device: DeviceSpec, layer: LayerWork) -> EnergyForm:
@@ -130,6 +131,7 @@ def energy_form(device: DeviceSpec, layer: LayerWork) -> EnergyForm:
         mac_j * m + weight_j * w + moved_j * o for m, w, o in zip(macs, weights, writes, strict=True)
     )
     works = layer.macs or layer.in_bytes + layer.out_bytes
+    offchip_j = c.j_per_offchip_byte if c.onchip_bytes else 0.0
     return EnergyForm(
         layer=layer,
         fixed_j=fixed_j + (c.j_per_layer * layer.calls if works else 0.0),
@@ -140,7 +142,8 @@ def energy_form(device: DeviceSpec, layer: LayerWork) -> EnergyForm:
         channel_read=layer.in_bytes / n_in if n_in else 0.0,
         step_in=device.channel_step if "in" in device.pads and not layer.reads_input else 1,
         step_out=device.channel_step if "out" in device.pads and not layer.writes_output else 1,
-        offchip_j=c.j_per_offchip_byte if c.onchip_bytes else 0.0,
+        offchip_j=offchip_j,
+        shape=layer_shape(layer) if offchip_j else None,
         onchip_bytes=c.onchip_bytes,
         size=size,
         weights=weights,

@@ -17,10 +17,51 @@ on the chip between layers.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from joulecut.workload.layer import LayerWork
 
-__all__ = ["offchip_bytes", "tiled_bytes"]
+__all__ = ["LayerShape", "layer_shape", "offchip_bytes", "tiled_bytes"]
+
+
+class LayerShape(NamedTuple):
+    """What decides the tilings of a layer besides its bytes and the memory.
+
+    Attributes:
+        calls: calls in one inference.
+        covered: share of the input that its kernel ever covers.
+        rows: rows of the input and of the output.
+        kernel_rows: rows of the kernel.
+        channels: channels read (of one group) and written, along which weights can be split.
+    """
+
+    calls: int
+    covered: float
+    rows: tuple[int, int]
+    kernel_rows: int
+    channels: tuple[int, int]
+
+    def offchip_bytes(
+        self, weight_bytes: float, in_bytes: float, out_bytes: float, onchip_bytes: float
+    ) -> float:
+        """Bytes over the edge of the chip in all calls; arguments as of the function ``offchip_bytes``."""
+        calls, covered, rows, kernel_rows, channels = self
+        reads, writes = in_bytes * covered / calls, out_bytes / calls
+        once = tiled_bytes(
+            weight_bytes, reads, writes, onchip_bytes, rows=rows, kernel_rows=kernel_rows, channels=channels
+        )
+        return once * calls
+
+
+def layer_shape(layer: LayerWork) -> LayerShape:
+    """The shape of a layer's tilings: worked out once, whatever its bytes are later."""
+    return LayerShape(
+        calls=layer.calls,
+        covered=_under_kernel(layer),
+        rows=(_rows(layer.in_shape), _rows(layer.out_shape)),
+        kernel_rows=layer.weight_shape[2] if len(layer.weight_shape) > 2 else 1,
+        channels=(max(layer.in_channels // layer.groups, 1), max(layer.out_channels, 1)),
+    )
 
 
 def offchip_bytes(
@@ -35,18 +76,7 @@ def offchip_bytes(
         out_bytes: what it writes, all calls together.
         onchip_bytes: memory on the chip.
     """
-    calls = layer.calls
-    kernel = layer.weight_shape[2] if len(layer.weight_shape) > 2 else 1
-    once = tiled_bytes(
-        weight_bytes,
-        in_bytes * _under_kernel(layer) / calls,
-        out_bytes / calls,
-        onchip_bytes,
-        rows=(_rows(layer.in_shape), _rows(layer.out_shape)),
-        kernel_rows=kernel,
-        channels=(max(layer.in_channels // layer.groups, 1), max(layer.out_channels, 1)),
-    )
-    return once * calls
+    return layer_shape(layer).offchip_bytes(weight_bytes, in_bytes, out_bytes, onchip_bytes)
 
 
 def _under_kernel(layer: LayerWork) -> float:
