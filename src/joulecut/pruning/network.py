@@ -68,8 +68,9 @@ class Network:
         """Where the living channels of a group sit in a sliced parameter: int64 [width, k]."""
         shape = self._full_shape(part.parameter)
         mask = self.coupling.cutter.parameter_masks(part.parameter, shape, self.alive)[part.dim]
-        moved = mask.cumsum(0) - 1
-        return moved[part.positions[torch.tensor(self.kept[group.name])]]
+        at = part.positions[torch.tensor(self.kept[group.name])]
+        living = mask[at]  # a cell of a living head may have gone with its width
+        return (mask.cumsum(0) - 1)[at][living].reshape(len(at), -1)
 
     def _full_shape(self, name: str) -> tuple[int, ...]:
         module = self.coupling.module

@@ -15,6 +15,7 @@ from joulecut.errors import ModelError
 from joulecut.pruning.coupling.identities import FIXED
 from joulecut.pruning.coupling.propagate import Labels, Walk, shape_of, varies
 from joulecut.pruning.coupling.sizes import Masks, retargeted, rewritten
+from joulecut.pruning.coupling.slabs import every_label
 from joulecut.pruning.coupling.tying import canonical_names, tensors
 
 __all__ = ["Cutter", "check_runs", "copied", "retargeted"]
@@ -40,7 +41,14 @@ class Cutter:
         self.module = walk.module
         self.numbers = walk.numbers
         self._solution = walk.ids.solve()
-        self._labels = {name: _rooted(found, self._solution.root) for name, found in walk.labels.items()}
+        rooted = {id(label): self._solution.root[label] for _, label in every_label(walk)}
+        self._labels: dict[str, tuple[Any, ...]] = {
+            name: tuple(
+                rooted[id(x)] if isinstance(x, Tensor) else tuple(rooted[id(y)] for y in x) for x in found
+            )
+            for name, found in walk.labels.items()
+        }
+        self._known: tuple[Tensor | None, dict[int, list[tuple[int, Tensor]]]] = (None, {})
         self._canonical = canonical_names(walk.module)
         self._parameters: dict[str, dict[int, Tensor]] = {}
         for span in walk.spans:
@@ -49,7 +57,7 @@ class Cutter:
 
     def value_masks(self, node: fx.Node, alive: Tensor) -> Masks:
         """Which indices of each dimension of a node's tensor live."""
-        return _masks(shape_of(node), self._of(node), alive)
+        return self._masks(shape_of(node), self._of(node), alive)
 
     def classes_along(self, node: fx.Node, dim: int) -> Tensor:
         """The class of each index along a dimension of a value; 0 where none fills the whole slice.
@@ -85,7 +93,9 @@ class Cutter:
         """``value_masks`` of every result of an operation that returns several."""
         values = node.meta["val"]
         found = self._labels.get(node.name) or ((),) * len(values)
-        return [_masks(tuple(v.shape), tuple(labels), alive) for v, labels in zip(values, found, strict=True)]
+        return [
+            self._masks(tuple(v.shape), tuple(labels), alive) for v, labels in zip(values, found, strict=True)
+        ]
 
     def results(self, node: fx.Node, alive: Tensor) -> Masks | list[Masks]:
         """``value_masks`` of a value, or ``pieces`` where there are several."""
@@ -107,22 +117,23 @@ class Cutter:
         module.recompile()
         return module
 
+    def _masks(self, shape: tuple[int, ...], labels: Labels, alive: Tensor) -> Masks:
+        """Living indices by dimension; what each label says is kept until other classes live."""
+        if self._known[0] is not alive:
+            self._known = (alive, {})
+        masks = [torch.ones(size, dtype=torch.bool) for size in shape]
+        for label in labels:
+            if id(label) not in self._known[1]:
+                lives = alive[label]
+                dims = [] if bool(lives.all()) else varies(label)
+                found = [(d, lives.movedim(d, 0).reshape(lives.shape[d], -1).any(1)) for d in dims]
+                self._known[1][id(label)] = found
+            for d, living in self._known[1][id(label)]:
+                masks[d] &= living
+        return tuple(masks)
+
     def _of(self, node: fx.Node) -> Labels:
         return tuple(label for label in self._labels.get(node.name, ()) if isinstance(label, Tensor))
-
-
-def _rooted(found: Labels | tuple[Labels, ...], root: Tensor) -> Any:
-    return tuple(root[item] if isinstance(item, Tensor) else tuple(root[x] for x in item) for item in found)
-
-
-def _masks(shape: tuple[int, ...], labels: Labels, alive: Tensor) -> Masks:
-    masks = [torch.ones(size, dtype=torch.bool) for size in shape]
-    for label in labels:
-        dead = ~alive[label]
-        if bool(dead.any()):
-            for d in varies(label):
-                masks[d] &= ~dead.movedim(d, 0).reshape(dead.shape[d], -1).all(1)
-    return tuple(masks)
 
 
 def _slice_parameters(module: fx.GraphModule, cutter: Cutter, alive: Tensor) -> None:

@@ -15,7 +15,7 @@ from joulecut.pruning.coupling.propagate import walk
 from joulecut.pruning.coupling.rules_layers import RULES
 from joulecut.pruning.coupling.rules_values import rule_of
 from joulecut.pruning.coupling.slabs import make_slabs
-from joulecut.pruning.coupling.trial import first_break
+from joulecut.pruning.coupling.trial import first_break, misplacing
 from joulecut.pruning.coupling.tying import tensors
 from joulecut.pruning.records import Refusal
 from joulecut.workload.trace import Traced, operation, trace
@@ -44,25 +44,43 @@ class Coupling:
             self._groups = find_groups(state)
             self._solution = state.ids.solve()
             self.cutter = Cutter(state)
-            broken = first_break(self.cutter, self.alive(self._tried())) if self._groups else None
-            if broken is None:
+            if not self._groups or not self._refuse_broken():
                 break
-            self._keep(*broken)
         self._refused = find_refusals(state)
 
-    def _tried(self) -> dict[str, list[int]]:
-        generator = torch.Generator().manual_seed(0)
-        kept = {}
-        for group in self._groups:
-            count = max(1, int(group.size * (1 - _TRIED)))
-            kept[group.name] = torch.randperm(group.size, generator=generator)[:count].tolist()
-        return kept
+    def _refuse_broken(self) -> bool:
+        """Freeze the groups that a trial cut shows to be in the way of an operation; if any."""
+        tried, nodes = self._tried(self._groups), self.module.graph.nodes
+        wrong = misplacing(self.cutter, tried, nodes)
+        for node in wrong:
+            near = [g for g in self._near(node) if misplacing(self.cutter, self._tried([g]), [node])]
+            classes = tuple(group.classes for group in near or self._near(node))
+            self._walk.freeze(classes, node, f"{operation(node)} would move other channels in a cut network")
+        broken = first_break(self.cutter, tried[0]) if not wrong else None
+        if broken is not None:
+            self._walk.freeze(tuple(group.classes for group in self._near(broken[0])), *broken)
+        return bool(wrong) or broken is not None
 
-    def _keep(self, node: fx.Node, text: str) -> None:
-        """Refuse the groups that run through an operation, or all of them where none does."""
-        near = [self.cutter.all_classes(n) for n in (node, *node.all_input_nodes, *node.users)]
-        met = [g.classes for g in self._groups if bool(torch.isin(g.classes, torch.cat(near)).any())]
-        self._walk.freeze(tuple(met or [g.classes for g in self._groups]), node, text)
+    def _tried(self, groups: Sequence[Group]) -> list[Tensor]:
+        """Trial cuts: some channels of every group, then its first, its last, every second, all but one."""
+        generator = torch.Generator().manual_seed(0)
+        cuts: list[dict[str, Sequence[int]]] = [{} for _ in range(6)]
+        for group in groups:
+            order = torch.randperm(group.size, generator=generator).tolist()
+            every, count = range(group.size), max(1, int(group.size * (1 - _TRIED)))
+            kept = (order[:count], every[1:], every[:-1], every[::2], every[1:2], order[-count:])
+            for cut, left in zip(cuts, kept, strict=True):
+                cut[group.name] = left or [0]
+        return [self.alive(cut) for cut in cuts]
+
+    def _near(self, node: fx.Node) -> list[Group]:
+        """The groups that run through an operation, else those beside it, else all."""
+        for near in ((node, *node.all_input_nodes), node.users):
+            seen = torch.cat([self.cutter.all_classes(n) for n in near] or [torch.zeros(0)])
+            met = [group for group in self._groups if bool(torch.isin(group.classes, seen).any())]
+            if met:
+                return met
+        return list(self._groups)
 
     def groups(self) -> tuple[Group, ...]:
         """Groups of channels that can be removed, in the order of the network's parameters."""

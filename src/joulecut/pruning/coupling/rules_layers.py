@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from joulecut.pruning.coupling.join import Value, join, joined
-from joulecut.pruning.coupling.propagate import Labels, Rule, Use, Walk, shape_of, varies
+from joulecut.pruning.coupling.propagate import Labels, Rule, Use, Walk, shape_of
 from joulecut.workload.trace import argument, operation, source
 
 __all__ = ["RULES"]
@@ -174,7 +174,7 @@ def _cell(walk: Walk, node: fx.Node, weights: list[Any], read: list[Tensor]) -> 
     return hidden
 
 
-def norm(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
+def norm(walk: Walk, node: fx.Node) -> Labels:
     """Gains, biases and statistics go with their channel; a norm that runs over channels is inexact."""
     name, args = operation(node), node.args
     ndim = len(shape_of(source(node)))
@@ -190,12 +190,9 @@ def norm(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
                 table = walk.project(label, [1], node).reshape(groups, -1)
                 walk.unite(table, table[:1], node)
         over = [*every[1 + int(groups == channels) :]]
-    elif name == "_weight_norm_interface":
+    elif name == "_weight_norm":
         labels = joined(walk, node, "...,...->...", *args[:2], role="through")
-        dim = int(argument(node, 2, "dim", 0)) % ndim
-        over = [d for d in every if d != dim]
-        walk.mark_inexact(labels, over, node)
-        return (labels, tuple(label for label in labels if varies(label) == [dim]))
+        over = [d for d in every if d != int(argument(node, 2, "dim", 0)) % ndim]
     else:
         labels = joined(walk, node, "bc...,c,c,c,c->bc...", *args[:5])
         over = [d for d in every if d != 1 and args[5] and (d or name == "batch_norm")]
@@ -211,6 +208,7 @@ RULES: Final[dict[str, Rule]] = {
     "scaled_dot_product_attention": attention,
     "embedding": embedding,
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), recurrent),
-    **dict.fromkeys(("layer_norm", "rms_norm", "group_norm", "batch_norm", "instance_norm"), norm),
-    "_weight_norm_interface": norm,
+    **dict.fromkeys(
+        ("layer_norm", "rms_norm", "group_norm", "batch_norm", "instance_norm", "_weight_norm"), norm
+    ),
 }

@@ -80,14 +80,15 @@ def movement(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
     computed = any(numbers is None for numbers in known.values())
     ends = [
         {n: torch.full(shape_of(n), end) if numbers is None else numbers for n, numbers in known.items()}
-        for end in (0, -1)
+        for end in (0, 1)
     ]
     results: list[Any] = []
     for label in walk.of(value):
         first = run(node, {**ends[0], value: label.expand(shape_of(value))})
         if first is None:
             return walk.refuse(node, f"the operation {operation(node)} is not handled")
-        if computed and not torch.equal(first, run(node, {**ends[1], value: label.expand(shape_of(value))})):
+        last = run(node, {**ends[1], value: label.expand(shape_of(value))}) if computed else first
+        if last is not first and (last is None or not torch.equal(first, last)):
             walk.freeze((label,), node, "a computed number picks channels")
         results.append(first)
     for index in indices:
