@@ -114,7 +114,7 @@ def padded_work(
         reads, writes = layer.in_bytes * share_in, layer.out_bytes * share_out
     crossing, onchip = 0.0, device.coefficients.onchip_bytes
     if onchip:
-        crossing = offchip_bytes(layer, weights * size, reads * size, writes * size, onchip)
+        crossing = offchip_bytes(layer, weights * size, reads * size, writes * size, onchip, (n_in, n_out))
     return SeenWork(float(macs), weights * size, (reads + writes) * size, crossing)
 
 

@@ -99,6 +99,7 @@ class EnergyForm(NamedTuple):
             reads * size,
             self.writes.at(n_in, n_out) * size,
             self.onchip_bytes,
+            (n_in, n_out),
         )
         return energy_j + self.offchip_j * crossing
 

@@ -17,11 +17,27 @@ on the chip between layers.
 from __future__ import annotations
 
 import math
+import sys
 from typing import NamedTuple
 
 from joulecut.workload.layer import LayerWork
 
-__all__ = ["LayerShape", "layer_shape", "offchip_bytes", "tiled_bytes"]
+__all__ = ["ChannelSplit", "LayerShape", "layer_shape", "offchip_bytes", "tiled_bytes"]
+
+
+class ChannelSplit(NamedTuple):
+    """Into how many parts channels can be split: one for so many ``channels``, never under ``least``.
+
+    >>> ChannelSplit(1, 4).of(9)
+    2
+    """
+
+    least: int
+    channels: int
+
+    def of(self, channels: int) -> int:
+        """The most parts that these channels can be split into."""
+        return max(channels // self.channels, self.least)
 
 
 class LayerShape(NamedTuple):
@@ -32,20 +48,26 @@ class LayerShape(NamedTuple):
         covered: share of the input that its kernel ever covers.
         rows: rows of the input and of the output.
         kernel_rows: rows of the kernel.
-        channels: channels read (of one group) and written, along which weights can be split.
+        splits: of the channels read (of one group) and of those written, along which weights can be split.
     """
 
     calls: int
     covered: float
     rows: tuple[int, int]
     kernel_rows: int
-    channels: tuple[int, int]
+    splits: tuple[ChannelSplit, ChannelSplit]
 
     def offchip_bytes(
-        self, weight_bytes: float, in_bytes: float, out_bytes: float, onchip_bytes: float
+        self,
+        weight_bytes: float,
+        in_bytes: float,
+        out_bytes: float,
+        onchip_bytes: float,
+        channels: tuple[int, int],
     ) -> float:
         """Bytes over the edge of the chip in all calls; arguments as of the function ``offchip_bytes``."""
-        calls, covered, rows, kernel_rows, channels = self
+        calls, covered, rows, kernel_rows, (split_in, split_out) = self
+        channels = split_in.of(channels[0]), split_out.of(channels[1])
         reads, writes = in_bytes * covered / calls, out_bytes / calls
         once = tiled_bytes(
             weight_bytes, reads, writes, onchip_bytes, rows=rows, kernel_rows=kernel_rows, channels=channels
@@ -60,12 +82,26 @@ def layer_shape(layer: LayerWork) -> LayerShape:
         covered=_under_kernel(layer),
         rows=(_rows(layer.in_shape), _rows(layer.out_shape)),
         kernel_rows=layer.weight_shape[2] if len(layer.weight_shape) > 2 else 1,
-        channels=(max(layer.in_channels // layer.groups, 1), max(layer.out_channels, 1)),
+        splits=_splits(layer),
     )
 
 
+def _splits(layer: LayerWork) -> tuple[ChannelSplit, ChannelSplit]:
+    """Splits at any channels: with them where ``LayerWork.resized`` changes them, and otherwise the same."""
+    never = sys.maxsize
+    if not layer.in_channels or not layer.out_channels:
+        own = max(layer.in_channels // layer.groups, 1), max(layer.out_channels, 1)
+        return ChannelSplit(own[0], never), ChannelSplit(own[1], never)
+    return ChannelSplit(1, never if layer.kind == "depthwise" else layer.groups), ChannelSplit(1, 1)
+
+
 def offchip_bytes(
-    layer: LayerWork, weight_bytes: float, in_bytes: float, out_bytes: float, onchip_bytes: float
+    layer: LayerWork,
+    weight_bytes: float,
+    in_bytes: float,
+    out_bytes: float,
+    onchip_bytes: float,
+    channels: tuple[int, int] | None = None,
 ) -> float:
     """Bytes that a layer moves over the edge of the chip in all its calls.
 
@@ -75,8 +111,10 @@ def offchip_bytes(
         in_bytes: what it reads, all calls together.
         out_bytes: what it writes, all calls together.
         onchip_bytes: memory on the chip.
+        channels: channels in and out that the bytes are of; those of the layer by default.
     """
-    return layer_shape(layer).offchip_bytes(weight_bytes, in_bytes, out_bytes, onchip_bytes)
+    found = channels or (layer.in_channels, layer.out_channels)
+    return layer_shape(layer).offchip_bytes(weight_bytes, in_bytes, out_bytes, onchip_bytes, found)
 
 
 def _under_kernel(layer: LayerWork) -> float:

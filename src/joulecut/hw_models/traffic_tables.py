@@ -43,7 +43,8 @@ class TrafficTable:
             [(form.offchip_j, form.size, form.onchip_bytes) for form in forms]
         )
         self._calls, self._covered = _columns([(shape.calls, shape.covered) for shape in shapes])
-        self._limits = _columns([_limits(shape) for shape in shapes])
+        self._rows = _columns([_rows(shape) for shape in shapes])
+        self._splits = np.array([shape.splits for shape in shapes], dtype=np.int64).T
 
     def joules(self, n_in: Counts, n_out: Counts) -> Floats:
         """Joules of what crosses the edge of the chip, in all calls.
@@ -65,14 +66,27 @@ class TrafficTable:
         moved: Floats = weights + reads + writes
         tiled = np.nonzero(moved > self._onchip)
         if len(tiled[0]):
-            reads, writes = np.broadcast_to(reads, moved.shape), np.broadcast_to(writes, moved.shape)
-            found = self._tiled(tiled[-1], weights[tiled], reads[tiled], writes[tiled])
-            moved[tiled] = np.maximum(found, moved[tiled])
+            (least_in, least_out), (channels_in, channels_out) = self._splits
+            parts_in = np.maximum(n_in // channels_in, least_in)
+            parts_out = np.maximum(n_out // channels_out, least_out)
+            sizes = (
+                np.broadcast_to(each, moved.shape)[tiled]
+                for each in (weights, reads, writes, parts_in, parts_out)
+            )
+            moved[tiled] = np.maximum(self._tiled(tiled[-1], *sizes), moved[tiled])
         return np.asarray(self._price_j * (moved * calls))
 
-    def _tiled(self, layers: Counts, weights: Floats, reads: Floats, writes: Floats) -> Floats:
+    def _tiled(
+        self,
+        layers: Counts,
+        weights: Floats,
+        reads: Floats,
+        writes: Floats,
+        channels_in: Counts,
+        channels_out: Counts,
+    ) -> Floats:
         """Bytes [n] of the best tiling of each of these, of the layers [n]; one call."""
-        rows_in, rows_out, kernel_rows, shared_rows, channels_in, channels_out = self._limits[:, layers]
+        rows_in, rows_out, kernel_rows, shared_rows = self._rows[:, layers]
         onchip = self._onchip[layers]
         row_out, under_kernel = writes / rows_out, kernel_rows * reads
         window, halo = under_kernel / rows_in, shared_rows * reads / rows_in
@@ -91,13 +105,13 @@ def _columns(rows: Sequence[tuple[float, ...]]) -> Floats:
     return np.ascontiguousarray(np.array(rows, dtype=np.float64).T)
 
 
-def _limits(shape: LayerShape) -> tuple[float, ...]:
+def _rows(shape: LayerShape) -> tuple[float, float, float, float]:
     (rows_in, rows_out), kernel_rows = shape.rows, shape.kernel_rows
     shared_rows = max(kernel_rows - max(rows_in / rows_out, 1.0), 0.0)
-    return rows_in, rows_out, kernel_rows, shared_rows, *shape.channels
+    return rows_in, rows_out, kernel_rows, shared_rows
 
 
-def _parts(size: Floats, room: Floats, most: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+def _parts(size: Floats, room: Floats, most: Floats | Counts) -> tuple[Floats, NDArray[np.bool_]]:
     """Into how many parts something must be split to fit, and where that many can be had."""
     n = np.ceil(size / room)
     return n, (room > 0) & (n <= most)

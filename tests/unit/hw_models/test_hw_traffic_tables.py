@@ -122,3 +122,24 @@ def test_one_count_for_many_of_the_other() -> None:
     many = table.joules(np.array([16]), np.array([[32], [8], [1]]))
     assert many.shape == (3, 1)
     assert many[:, 0].tolist() == [float(table.joules(np.array([16]), np.array([n]))[0]) for n in (32, 8, 1)]
+
+
+@settings(max_examples=400, deadline=None)
+@given(work=layers(), pair=st.tuples(st.integers(1, 64), st.integers(1, 64)), onchip=st.integers(1, 30_000))
+def test_a_narrower_layer_is_split_as_one_made_so(
+    work: LayerWork, pair: tuple[int, int], onchip: int
+) -> None:
+    spec = priced_at_one(onchip, "float32")
+    n_in, n_out = (pair[0] * work.groups, pair[1] * work.groups) if work.kind == "dense" else (pair[0],) * 2
+    made = layer_cost(spec, work.resized(n_in, n_out)).total_j
+    assert energy_form(spec, work).at(n_in, n_out) == pytest.approx(made, rel=1e-12)
+
+
+def test_splits_follow_the_channels() -> None:
+    """8 of 16 channels out: weights come in 8 parts and no more, whatever the layer was made with."""
+    # 152 bytes of weights, 32 in, 128 out: a window is 24, a row of the output 32, a halo 16
+    made = conv("c", 4, 4, 2, 16, 3)
+    # 75 bytes leave 19 for weights, 8 parts; 4 bands of 40 bytes would move 4 x 152 + 32 + 3 x 16 + 128
+    assert energy_form(priced_at_one(75), made).at(2, 8) == 152 + 8 * 32 + 128
+    # 74 bytes leave 18, 9 parts; 39 bytes are 5 bands of 4 rows; 42 bytes are 5 groups of 2 channels in
+    assert energy_form(priced_at_one(74), made).at(2, 8) == 4 * 152 + 3 * 32 + 128

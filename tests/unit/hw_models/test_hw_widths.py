@@ -18,6 +18,7 @@ from joulecut.hw_models.batched import LayerTable
 from joulecut.hw_models.catalogue import all_devices
 from joulecut.hw_models.forms import energy_form
 from joulecut.hw_models.incremental import IncrementalEnergy
+from joulecut.hw_models.spec import DeviceSpec
 from joulecut.hw_models.widths import ChannelCount, PricedLayer
 from joulecut.workload.layer import LayerWork
 
@@ -100,18 +101,21 @@ def stages() -> tuple[list[PricedLayer], dict[str, int]]:
     return layers, {"stream": 24, "inner": 40, "other": 12}
 
 
-WITHOUT_TILING = [spec for spec in DEVICES if not spec.coefficients.onchip_bytes]
+EDGE = device("edge-tpu-like/tiled/int8")
+TILED = [
+    replace(EDGE, chip=f"edge-{kib}-kib", coefficients=replace(EDGE.coefficients, onchip_bytes=1024 * kib))
+    for kib in (1, 4, 16)
+]
 
 
-@pytest.mark.parametrize("spec", WITHOUT_TILING[::6], ids=lambda spec: spec.name)
-def test_ten_thousand_random_steps_stay_equal_to_the_whole(spec: object) -> None:
-    chosen = next(each for each in DEVICES if each is spec)
+@pytest.mark.parametrize("spec", [*DEVICES[::6], *TILED], ids=lambda spec: spec.name)
+def test_ten_thousand_random_steps_stay_equal_to_the_whole(spec: DeviceSpec) -> None:
     layers, sizes = stages()
-    running, draw = IncrementalEnergy(chosen, layers, sizes), random.Random(3)
+    running, draw = IncrementalEnergy(spec, layers, sizes), random.Random(3)
 
     def whole(widths: dict[str, int]) -> float:
-        costs = [layer_cost(chosen, layer.at(widths)) for layer in layers]
-        return math.fsum(cost.total_j for cost in (*costs, overhead_cost(chosen)))
+        costs = [layer_cost(spec, layer.at(widths)) for layer in layers]
+        return math.fsum(cost.total_j for cost in (*costs, overhead_cost(spec)))
 
     for step in range(10_000):
         group = draw.choice(list(sizes))
@@ -138,12 +142,11 @@ def test_a_refused_change_changes_nothing() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(
-    st.sampled_from(WITHOUT_TILING),
+    st.sampled_from([*DEVICES, *TILED]),
     st.dictionaries(st.sampled_from(["stream", "inner", "other"]), st.integers(1, 11)),
 )
-def test_fewer_channels_never_save_less_than_nothing(spec: object, removed: dict[str, int]) -> None:
-    chosen = next(each for each in DEVICES if each is spec)
-    running = IncrementalEnergy(chosen, *stages())
+def test_fewer_channels_never_save_less_than_nothing(spec: DeviceSpec, removed: dict[str, int]) -> None:
+    running = IncrementalEnergy(spec, *stages())
     for group, channels in removed.items():
         assert running.saving_j(group, channels) >= -1e-12 * running.total_j
         running.resize(group, running.widths[group] - channels)
