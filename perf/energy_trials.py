@@ -257,9 +257,9 @@ def left_out_networks(series: Sequence[Series]) -> Iterator[Trial]:
     for each in series:
         if len(each.rows) < 3:
             continue
-        prior = core_prior(
-            same_runtime(series, each) or [s for s in series if s.first.board != each.first.board], each.first
-        )
+        same = same_runtime(series, each)
+        prior = core_prior(same or [s for s in series if s.first.board != each.first.board], each.first)
+        label = "same runtime" if same else "other runtimes"
         for row in each.rows:
             known = [
                 (other.workload, other.energy_j, other.latency_s) for other in each.rows if other is not row
@@ -268,7 +268,7 @@ def left_out_networks(series: Sequence[Series]) -> Iterator[Trial]:
                 continue
             device = calibrate(prior, known)
             control = calibrate(control_of(prior), known)
-            yield _trial(each, row, "2 networks", device, control)
+            yield _trial(each, row, f"2 networks, {label}", device, control)
             yield _trial(each, row, "2 networks, latency", device, control, row.latency_s)
 
 

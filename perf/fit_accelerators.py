@@ -25,6 +25,12 @@ FEW: Final = Source(
     "20 % of its energy where measured boards keep 30 to 80 %, so a ratio is known to x/÷ 1.5 at best",
     "assumed",
 )
+ONE: Final = Source(
+    "one-network",
+    "prices per MAC found on one network lie, on boards left out, within x/÷ 1.7 (microcontrollers) and 3.3 "
+    "(Linux boards) of other networks in 90 % (python -m perf.energy_models, column of MACs only)",
+    "assumed",
+)
 
 
 def accelerator(chip: str, runtime: str, facts: Mapping[str, Any]) -> DeviceSpec:
@@ -43,6 +49,7 @@ def accelerator(chip: str, runtime: str, facts: Mapping[str, Any]) -> DeviceSpec
     figures: dict[str, Figure] = {
         "channel_step": figure("channel_step", 1, STEP),
         "idle_w": figure("idle_w", facts["idle_w"], source),
+        "factor_90": figure("factor_90", 2.5, ONE),
         "own_factor_90": figure("own_factor_90", 1.5, FEW),
         "pj_per_mac_dense": figure("pj_per_mac_dense", 1e-3 * facts["batched_mj"] / macs, source),
         "ps_per_mac": figure("ps_per_mac", 1e-3 * facts["batched_latency_ms"] / macs, source),

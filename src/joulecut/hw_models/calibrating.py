@@ -27,7 +27,8 @@ __all__ = ["calibrate"]
 _SOURCE: Final = "calibration"
 _OF_A_BOARD: Final = ("clock_mhz", "cores", "macs_per_instruction", "idle_w")
 _LEAST: Final = 0.1
-"""Part of a row's energy that is left to the fitted terms at least, whatever off-chip traffic costs."""
+"""Part of a row's energy that is left to the fitted terms at least, whatever off-chip traffic costs; less where
+the prior gives them less."""
 
 
 def calibrate(
@@ -75,11 +76,12 @@ def calibrate(
     counts = np.array([[each.get(term, 0.0) for term in prices] for each in held])
     if not np.all(counts.sum(axis=1) > 0):
         raise UsageError(f"a row holds nothing that {device.name} has a price for.")
-    joules = [
-        max(row.energy_j - _offchip_j(device, each), _LEAST * row.energy_j)
-        for row, each in zip(found, held, strict=True)
-    ]
-    result = fit(counts, np.array(joules), np.array(list(prices.values())))
+    per_one = np.array(list(prices.values()))
+    crossing = np.array([_offchip_j(device, each) for each in held])
+    energies = np.array([row.energy_j for row in found])
+    beside = counts @ per_one
+    joules = np.maximum(energies - crossing, energies * np.minimum(_LEAST, beside / (beside + crossing)))
+    result = fit(counts, joules, per_one)
     fitted = dict(zip(prices, (result.shape * result.scales[0]).tolist(), strict=True))
     calibration = _calibration(device, found, result.residuals, power_w)
     figures = _figures(device, fitted, calibration, float(result.scales[0]))

@@ -29,7 +29,7 @@ def network_interval(
     from the mode's at the edge to that of mode ``scaled`` at a hundred times; no jump, so that a network
     that shrinks step by step stays comparable with itself. A network that does not fit the memory is worth
     mode ``datasheet``. Neither widens an energy that follows from a measured latency; that of a device whose
-    power was never measured is worth mode ``scaled``.
+    power was never measured is worth what its file states, or else mode ``scaled``.
 
     Args:
         device: what it runs on.
@@ -49,7 +49,7 @@ def network_interval(
     stated = device.figures.get("factor_90")
     known = stated_factor_90(mode, stated.value if stated and mode == device.mode else None)
     if mode == "latency-measured":
-        floor = max(known, SCALED) if device.prior_only else known
+        floor = (stated.value if stated else SCALED) if device.prior_only else known
     else:
         lost = min(math.log(distance) / math.log(_LOST), 1.0)
         floor = known * max(SCALED / known, 1.0) ** lost

@@ -35,10 +35,10 @@ SCALED: Final = 2.5
 """Measured, but with another runtime or on networks of quite another size."""
 
 MODES: Final[dict[str, tuple[float, float]]] = {
-    "datasheet": (1.55, DATASHEET),
+    "datasheet": (1.5, DATASHEET),
     "scaled": (1.4, SCALED),
-    "calibrated-1": (1.15, 1.6),
-    "calibrated-3": (1.09, 1.33),
+    "calibrated-1": (1.11, 1.5),
+    "calibrated-3": (1.085, 1.3),
     "calibrated-8": (1.075, 1.25),
     "latency-measured": (1.055, 1.22),
     "definition": (1.0, 1.0),
@@ -76,7 +76,7 @@ class Interval:
         """Both parts at 90 %, joined in the log domain.
 
         >>> round(interval("calibrated-3").total_90, 6)
-        1.33
+        1.3
         """
         return math.exp(math.hypot(math.log(self.common_90), math.log(self.own_90)))
 
@@ -100,7 +100,7 @@ def total_factor_90(mode: str) -> float:
         ValueError: a mode that does not exist.
 
     >>> total_factor_90("calibrated-28"), total_factor_90("calibrated-2")
-    (1.25, 1.6)
+    (1.25, 1.5)
     """
     return _factors(mode)[1]
 

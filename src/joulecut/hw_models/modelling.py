@@ -48,15 +48,24 @@ class _Model:
         return self.interval.own(value, self.spread_share)
 
     def figure(self, value: float, unit: str, own: Spread, method: str) -> Estimate:
+        common = self.interval.common(value)
         return Estimate(
             value,
             unit,
             _origin(self.device),
             method,
-            common=self.interval.common(value),
-            own=CERTAIN if self.mode == "definition" else own,
+            common=common,
+            own=CERTAIN if self.mode == "definition" else _above_nothing(value, own, common),
             common_with=self.device.name,
         )
+
+
+def _above_nothing(value: float, own: Spread, common: Spread) -> Spread:
+    """The own spread, as far below the value as leaves both parts together above 0."""
+    left_50, left_90 = (
+        math.sqrt(max(value * value - below * below, 0.0)) for below in (common.below_50, common.below_90)
+    )
+    return replace(own, below_50=min(own.below_50, left_50), below_90=min(own.below_90, left_90))
 
 
 def _origin(device: DeviceSpec) -> Origin:

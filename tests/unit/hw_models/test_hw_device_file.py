@@ -50,7 +50,7 @@ def test_a_good_file() -> None:
     (spec,) = parse_devices(GOOD, "good.toml")
     assert spec.name == "my-board/tflite/float32"
     assert spec.boundary == "wall_ac"
-    assert spec.interval.total_90 == pytest.approx(1.33)
+    assert spec.interval.total_90 == pytest.approx(1.3)
     assert spec.channel_step == 4
     assert spec.pads == ()
     assert spec.coefficients.idle_w == 2.8

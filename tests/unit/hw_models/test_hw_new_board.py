@@ -52,7 +52,7 @@ def test_time_goes_with_cores_clock_and_vectors() -> None:
 def test_what_it_is_worth_is_said() -> None:
     made = on_board(PI, PI_FACTS, chip="twin", core="4x Cortex-A72")
     assert (made.chip, made.core, made.mode, made.prior_only) == ("twin", "4x Cortex-A72", "scaled", True)
-    assert made.interval.total_90 == pytest.approx(2.5)
+    assert made.interval.total_90 == pytest.approx(2.0)
     assert board_facts(made) == PI_FACTS
     assert parse_devices(to_toml([made]), "twin.toml") == (made,)
 
