@@ -27,8 +27,8 @@ __all__ = ["calibrate"]
 _SOURCE: Final = "calibration"
 _OF_A_BOARD: Final = ("clock_mhz", "cores", "macs_per_instruction", "idle_w")
 _LEAST: Final = 0.1
-"""Part of a row's energy that is left to the fitted terms at least, whatever off-chip traffic costs; less where
-the prior gives them less."""
+"""Part of a row's energy that is left to the fitted terms at least, whatever off-chip traffic costs; less
+where the prior gives them less."""
 
 
 def calibrate(
