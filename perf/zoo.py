@@ -45,27 +45,31 @@ def peer(network: Network, limit_s: float) -> Result:
     return first
 
 
-def run_peer(networks: Iterable[Network], file: Path, limit_s: float, again: bool) -> dict[str, Result]:
+def run_peer(networks: Iterable[Network], file: Path, limit_s: float, again: bool) -> dict[Network, Result]:
     """Torch-Pruning's results, those of ``file`` first."""
     done = {} if again else read_results(file)
     for network in networks:
-        if network.name not in done:
-            done[network.name] = peer(network, limit_s) | {"name": network.name, "limit_s": limit_s}
-            store(file, done[network.name])
-            print(line(done[network.name]), flush=True)
+        if network not in done:
+            done[network] = peer(network, limit_s) | _named(network) | {"limit_s": limit_s}
+            store(file, done[network])
+            print(line(done[network]), flush=True)
     return done
 
 
-def run_ours(networks: Iterable[Network], file: Path, limit_s: float, again: bool) -> dict[str, Result]:
+def run_ours(networks: Iterable[Network], file: Path, limit_s: float, again: bool) -> dict[Network, Result]:
     """Our results, those of ``file`` first where they are of the engine as it is."""
     done = {} if again else read_results(file)
     for network in networks:
         version = engine_version()
-        if done.get(network.name, {}).get("engine") != version:
-            done[network.name] = ours(network, limit_s) | {"name": network.name, "engine": version}
-            store(file, done[network.name])
-            print(line(done[network.name]), flush=True)
+        if done.get(network, {}).get("engine") != version:
+            done[network] = ours(network, limit_s) | _named(network) | {"engine": version}
+            store(file, done[network])
+            print(line(done[network]), flush=True)
     return done
+
+
+def _named(network: Network) -> Result:
+    return {"name": network.name, "side": network.side}
 
 
 def chosen(networks: Iterable[Network], names: Sequence[str]) -> list[Network]:
@@ -93,8 +97,8 @@ def main() -> None:
     args = parser.parse_args()
     networks = chosen(zoo(args.list), SAMPLE if args.sample else args.only)
     costed = [] if args.only or args.list != LIST else list(COSTED)
-    mine: dict[str, Result] = {}
-    theirs: dict[str, Result] = {}
+    mine: dict[Network, Result] = {}
+    theirs: dict[Network, Result] = {}
     if not args.peer_only:
         mine = run_ours([*costed, *networks], args.out / "joulecut.jsonl", args.limit, args.again)
     if not args.ours_only:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from perf.zoo_networks import Network
+
 __all__ = ["Result", "limit_cpu", "peak_rss_bytes", "read_results", "run_alone", "store"]
 
 Result = dict[str, Any]
@@ -61,10 +63,10 @@ def peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def read_results(file: Path) -> dict[str, Result]:
+def read_results(file: Path) -> dict[Network, Result]:
     """The last result of each network; empty where there is no file yet."""
     lines = file.read_text().splitlines() if file.exists() else []
-    return {result["name"]: result for result in map(json.loads, lines)}
+    return {Network(result["name"], result["side"]): result for result in map(json.loads, lines)}
 
 
 def store(file: Path, result: Result) -> None:

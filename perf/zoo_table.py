@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from perf.zoo_networks import Network
+from perf.zoo_networks import COSTED, Network
 from perf.zoo_process import Result
 
 __all__ = ["line", "summary"]
@@ -16,7 +16,7 @@ GOOD = ("exact", "inexact")
 EXACT_BAR = 114
 INEXACT_BAR = 30
 LEAD_BAR = 50
-COST_BARS = {"torchvision:resnet50": 2.0, "torchvision:vit_b_16": 12.0}
+COST_BARS_S = dict(zip(COSTED, (2.0, 12.0), strict=True))
 """CPU seconds to export and couple."""
 MEMORY_BAR_BYTES = 2 << 30
 GIB = 1 << 30
@@ -45,94 +45,102 @@ def _marks(result: Result) -> str:
     return f"{', '.join(result['inexact'])}; without: {alone['verdict']} {after / before:.1%}"
 
 
-def summary(networks: Sequence[Network], ours: Mapping[str, Result], peer: Mapping[str, Result]) -> str:
+def summary(
+    networks: Sequence[Network], ours: Mapping[Network, Result], peer: Mapping[Network, Result]
+) -> str:
     """Everything that is known about these networks."""
     parts = []
-    names = [network.name for network in networks]
     for title, results in (("joulecut", ours), ("Torch-Pruning", peer)):
-        known = [results[name] for name in names if name in results]
+        known = [results[n] for n in networks if n in results]
         if known:
             parts += ["", f"{title}: verdict, parameters kept, difference, coupling, memory, reason"]
             parts += [line(result) for result in known]
-    return "\n".join([*parts, *_failures(names, ours, peer), *_cost(ours, peer), *_totals(names, ours, peer)])
+    return "\n".join(
+        [*parts, *_failures(networks, ours, peer), *_cost(ours, peer), *_totals(networks, ours, peer)]
+    )
 
 
-def _verdicts(names: Iterable[str], results: Mapping[str, Result]) -> Counter[str]:
-    return Counter(results[name]["verdict"] for name in names if name in results)
+def _verdicts(networks: Iterable[Network], results: Mapping[Network, Result]) -> Counter[str]:
+    return Counter(results[n]["verdict"] for n in networks if n in results)
 
 
-def _failures(names: Sequence[str], ours: Mapping[str, Result], peer: Mapping[str, Result]) -> list[str]:
+def _failures(
+    networks: Sequence[Network], ours: Mapping[Network, Result], peer: Mapping[Network, Result]
+) -> list[str]:
     lines = []
     for title, results, good in (("joulecut", ours, GOOD), ("Torch-Pruning", peer, ("runs",))):
-        known = [results[name] for name in names if name in results]
+        known = [results[n] for n in networks if n in results]
         reasons = Counter(f"{r['verdict']}: {r['reason'][:90]}" for r in known if r["verdict"] not in good)
         if reasons:
             lines += ["", f"why {title} fails"]
             lines += [f"{count:4}  {reason}" for reason, count in reasons.most_common()]
     refused = Counter[str]()
-    for name in names:
-        refused.update(ours.get(name, {}).get("refused", {}))
+    for network in networks:
+        refused.update(ours.get(network, {}).get("refused", {}))
     if refused:
         lines += ["", "why channels stay (channels in all networks)"]
         lines += [f"{count:8}  {reason}" for reason, count in refused.most_common(15)]
     return lines
 
 
-def _cost(ours: Mapping[str, Result], peer: Mapping[str, Result]) -> list[str]:
+def _cost(ours: Mapping[Network, Result], peer: Mapping[Network, Result]) -> list[str]:
     lines = []
-    for name, bar in COST_BARS.items():
-        if name not in ours:
+    for network, bar in COST_BARS_S.items():
+        if network not in ours:
             continue
-        seconds, memory = ours[name].get("couple_s"), ours[name].get("peak_rss_bytes")
-        if seconds is None or memory is None:
-            lines.append(f"{name}: {ours[name]['verdict']}, {ours[name]['reason']}")
+        found, theirs = ours[network], peer.get(network, {})
+        if "couple_s" not in found:
+            lines.append(f"{network.name}: {found['verdict']}, {found['reason']}")
             continue
-        theirs = peer.get(name, {})
+        seconds, memory = found["couple_s"], found["peak_rss_bytes"]
         beside = f"; Torch-Pruning {theirs['couple_s']:.1f} s" if "couple_s" in theirs else ""
         lines.append(
-            f"{name}: export and coupling {seconds:.1f} s CPU (bar {bar:g}: {_met(seconds <= bar)}), "
-            f"{memory / GIB:.2f} GiB (bar 2: {_met(memory < MEMORY_BAR_BYTES)}){beside}"
+            f"{network.name}, {network.side} pixels: export and coupling {seconds:.1f} s CPU"
+            f"{_bar(bar, seconds <= bar, whole=True)}, {memory / GIB:.2f} GiB"
+            f"{_bar(MEMORY_BAR_BYTES / GIB, memory < MEMORY_BAR_BYTES, whole=True)}{beside}"
         )
     return ["", *lines] if lines else []
 
 
-def _totals(names: Sequence[str], ours: Mapping[str, Result], peer: Mapping[str, Result]) -> list[str]:
+def _totals(
+    networks: Sequence[Network], ours: Mapping[Network, Result], peer: Mapping[Network, Result]
+) -> list[str]:
     """Counts of both sides, against the bars where all networks have been tried."""
-    mine, theirs = _verdicts(names, ours), _verdicts(names, peer)
+    mine, theirs = _verdicts(networks, ours), _verdicts(networks, peer)
     good = sum(mine[verdict] for verdict in GOOD)
     lines = [""]
     if mine:
-        whole = mine.total() == len(names) >= EXACT_BAR
-        spared = sum(_exact_without(ours[name]) for name in names if name in ours)
+        whole = mine.total() == len(networks) >= EXACT_BAR
+        spared = sum(_exact_without(ours[n]) for n in networks if n in ours)
         lines += [
             f"joulecut: {good} of {mine.total()} smaller and equal to the reference"
-            + _bar(EXACT_BAR, good >= EXACT_BAR, whole),
+            + _bar(EXACT_BAR, good >= EXACT_BAR, whole=whole),
             f"  of them marked inexact: {mine['inexact']}"
-            + _bar(INEXACT_BAR, mine["inexact"] <= INEXACT_BAR, whole),
+            + _bar(INEXACT_BAR, mine["inexact"] <= INEXACT_BAR, whole=whole),
             f"  of those, {spared} are 5 % smaller and exact with their inexact groups left whole; "
             f"{mine['inexact'] - spared} are not",
-            f"  wrong: {mine['wrong']}" + _bar(0, mine["wrong"] == 0, whole),
-            f"  break in forward: {mine['breaks']}" + _bar(0, mine["breaks"] == 0, whole),
+            f"  wrong: {mine['wrong']}" + _bar(0, mine["wrong"] == 0, whole=whole),
+            f"  break in forward: {mine['breaks']}" + _bar(0, mine["breaks"] == 0, whole=whole),
             f"  others: {_others(mine, (*GOOD, 'wrong', 'breaks'))}",
         ]
     if theirs:
-        plain = sum(peer[n]["verdict"] == "runs" and not peer[n]["setting"] for n in names if n in peer)
+        plain = sum(peer[n]["verdict"] == "runs" and not peer[n]["setting"] for n in networks if n in peer)
         lines += [
             f"Torch-Pruning: {theirs['runs']} of {theirs.total()} run and are smaller (equal to nothing), "
             f"{plain} as its examples call it, the others with further settings",
             f"  others: {_others(theirs, ('runs',))}",
         ]
     if mine and theirs:
-        whole = mine.total() == theirs.total() == len(names) >= EXACT_BAR
+        whole = mine.total() == theirs.total() == len(networks) >= EXACT_BAR
         leads = {"": good - theirs["runs"], ", without further settings": good - plain}
         lines += [
-            f"joulecut ahead{what}: {lead} networks" + _bar(LEAD_BAR, lead >= LEAD_BAR, whole)
+            f"joulecut ahead{what}: {lead} networks" + _bar(LEAD_BAR, lead >= LEAD_BAR, whole=whole)
             for what, lead in leads.items()
         ]
     return lines
 
 
-def _bar(bar: float, holds: bool, whole: bool) -> str:
+def _bar(bar: float, holds: bool, *, whole: bool) -> str:
     """A bar and whether it is met; nothing where not all was tried."""
     return f" (bar {bar:g}: {_met(holds)})" if whole else ""
 
