@@ -67,8 +67,10 @@ class LayerShape(NamedTuple):
     ) -> float:
         """Bytes over the edge of the chip in all calls; arguments as of the function ``offchip_bytes``."""
         calls, covered, rows, kernel_rows, (split_in, split_out) = self
-        channels = split_in.of(channels[0]), split_out.of(channels[1])
         reads, writes = in_bytes * covered / calls, out_bytes / calls
+        if (once := weight_bytes + reads + writes) <= onchip_bytes:  # without a look at its splits
+            return once * calls
+        channels = split_in.of(channels[0]), split_out.of(channels[1])
         once = tiled_bytes(
             weight_bytes, reads, writes, onchip_bytes, rows=rows, kernel_rows=kernel_rows, channels=channels
         )
@@ -121,8 +123,12 @@ def _under_kernel(layer: LayerWork) -> float:
     """Share of the input that the kernel of a strided convolution ever covers; the rest is never read."""
     if len(layer.weight_shape) != 4 or len(layer.in_shape) != 4 or len(layer.out_shape) != 4:
         return 1.0
-    sides = zip(layer.weight_shape[2:], layer.in_shape[2:], layer.out_shape[2:], strict=True)
-    return math.prod(min(kernel * out / max(wide, 1), 1.0) for kernel, wide, out in sides)
+    share = 1.0
+    for kernel, wide, out in zip(
+        layer.weight_shape[2:], layer.in_shape[2:], layer.out_shape[2:], strict=True
+    ):
+        share *= min(kernel * out / max(wide, 1), 1.0)
+    return share
 
 
 def _rows(shape: tuple[int, ...]) -> int:
