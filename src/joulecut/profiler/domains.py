@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -10,6 +11,7 @@ from joulecut.estimate import Estimate, Spread
 from joulecut.profiler.counters import block_energy
 from joulecut.profiler.gauges import integrated_energy
 from joulecut.profiler.iterations import Progress, progress_of, steady_energy
+from joulecut.profiler.phases import even_power
 from joulecut.profiler.provenance import Concern
 from joulecut.profiler.reckoned import Reckoned, Span, joined
 from joulecut.profiler.records import Domain, DomainEnergy, Trace
@@ -31,6 +33,15 @@ _UNIFORM_50: Final = 5 / 9
 """Half width at 50 % of a uniform distribution, over that at 90 %."""
 _NORMAL_50: Final = 0.41
 """The same of a normal distribution: 0.6745 / 1.6449, its quantiles at 75 and 95 %."""
+
+
+_WIDEST: Final = 0.25
+"""Share of an iteration that may go unseen; with more, the power there is a guess."""
+_ENOUGH_TICKS: Final = 16
+"""Two for each delay: with fewer, most of them hold a delay, and the phases are not known."""
+_UNSEEN: Final = (
+    "the iterations ran in step with the sensor, and a part of them never came before it, as some were late"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +89,26 @@ def _piece_energy(stairs: Staircase, piece: Piece, idle_w: float) -> Reckoned:
         return block
     steady = None if gauge else steady_energy(stairs, piece.progress, idle_w)
     if steady is not None:
-        return steady
+        return _evened(stairs, piece.progress, steady)
     return replace(block, energy_j=block.energy_j - idle_w * piece.progress.paused_s)
+
+
+def _evened(stairs: Staircase, progress: Progress, steady: Reckoned) -> Reckoned:
+    """With every part of an iteration counted alike, where the work ran in step with the sensor.
+
+    How far the two figures are apart is in the interval: the first misses what the sensor did not look at,
+    the second takes all iterations to be alike, the late ones too.
+    """
+    even = even_power(stairs, progress)
+    if even is None or even[1] > _WIDEST:
+        unseen = progress.pauses and steady.ticks >= _ENOUGH_TICKS
+        return replace(steady, quality="degraded", reason=_UNSEEN) if unseen else steady
+    even_j = even[0] * (progress.span.duration_s - progress.paused_s)
+    half_j = math.hypot(steady.above_j, even_j - steady.energy_j)
+    wider = replace(steady, below_j=half_j, above_j=half_j)
+    if not progress.pauses:
+        return wider
+    return replace(wider, energy_j=even_j, method=f"{steady.method}, by phase")
 
 
 def domain_energy(

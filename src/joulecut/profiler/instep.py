@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import gcd
 from typing import Final
 
-__all__ = ["DELAYS", "Rhythm", "delay_times_s", "rhythm"]
+__all__ = ["DELAYS", "Rhythm", "delays_after", "rhythm"]
 
 DELAYS: Final = 8
 _MOST: Final = 16
@@ -81,14 +81,24 @@ def _turns(drift: float) -> int:
     return math.floor(drift) if not 0.0 <= drift < 1.0 else -1
 
 
-def delay_times_s(window_s: float, tick_s: float) -> list[float]:
-    """When the delays begin, from the begin of the window: half a stretch, seven whole ones, half a stretch.
+def delays_after(window_s: float, tick_s: float, iteration_s: float) -> tuple[tuple[int, ...], int]:
+    """After how many iterations the delays come: half a stretch, seven whole ones, half a stretch.
 
-    The first and the last stretch are half a tick longer, as that is lost on average to the first and the
-    last edge of the counter.
+    The stretches hold the same number of iterations, so that every part of a tick is seen alike. The first
+    and the last one are half a tick longer, as that is lost on average to the counter's first and last edge.
 
-    >>> [round(time_s, 3) for time_s in delay_times_s(1.7, 0.1)]
-    [0.15, 0.35, 0.55, 0.75, 0.95, 1.15, 1.35, 1.55]
+    Args:
+        window_s: about how long the window shall last.
+        tick_s: of the sensor.
+        iteration_s: of the work.
+
+    Returns:
+        The numbers of iterations done before each delay, and at the end of the window.
+
+    >>> delays_after(4.1, 0.1, 0.05)
+    ((6, 16, 26, 36, 46, 56, 66, 76), 82)
     """
-    stretch_s = max(window_s - tick_s, 0.0) / DELAYS
-    return [tick_s / 2 + (k + 0.5) * stretch_s for k in range(DELAYS)]
+    each = max(1, round((window_s - tick_s) / DELAYS / iteration_s))
+    lost = tick_s / iteration_s
+    first = max(1, round((each + lost) / 2))
+    return tuple(first + each * k for k in range(DELAYS)), round(DELAYS * each + lost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +13,7 @@ from joulecut.profiler.aligning import align, record_idle, settle, tick_now_s
 from joulecut.profiler.evaluate import evaluate
 from joulecut.profiler.gpu_queue import finish_gpu_work
 from joulecut.profiler.idle import PAUSE
-from joulecut.profiler.instep import DELAYS, Rhythm, delay_times_s, rhythm
+from joulecut.profiler.instep import Rhythm, delays_after, rhythm
 
 __all__ = ["Patience", "record_repeated"]
 
@@ -133,9 +134,10 @@ def _window(
 ) -> float:
     """One window of iterations; its length in seconds."""
     calls = max(1, round(_MARK_S / iteration_s))
-    delays_s = delay_times_s(window_s, step.tick_s) if step else []
+    delays, total = delays_after(window_s, step.tick_s, iteration_s) if step else ((), math.inf)
+    longest_s = window_s + iteration_s + step.tick_s if step else window_s
     reads_s = [window_s * k / _READS for k in range(1, _READS)] if recorder.columns(slow=False) else []
-    done = 0
+    done = number = 0
     begin_s = recorder.begin(label)
     while True:
         for _ in range(calls):
@@ -143,14 +145,14 @@ def _window(
         finish_gpu_work()
         done += calls
         passed_s = recorder.mark("iteration", label, calls) - begin_s
-        if passed_s >= window_s:
+        if passed_s >= longest_s or done >= total:
             break
         if reads_s and passed_s >= reads_s[0]:
             reads_s = [at_s for at_s in reads_s if at_s > passed_s]
             recorder.read()
-        if step and delays_s and passed_s >= delays_s[0]:
-            del delays_s[0]
-            step.delay(recorder, done, passed_s, DELAYS - len(delays_s))
+        if step and number < len(delays) and done >= delays[number]:
+            number += 1
+            step.delay(recorder, done, passed_s, number)
     return recorder.end(label) - begin_s
 
 
