@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """As usual; a command with an exit code of its own for mistakes refuses what it does not know."""
-        known, unknown = super().parse_known_args(args, namespace)
+        known, unknown = super().parse_known_args(args, namespace or argparse.Namespace())
         if unknown and self.usage_exit != UsageError.exit_code:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return known, unknown

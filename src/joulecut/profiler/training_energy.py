@@ -132,7 +132,7 @@ class _Reader:
     def window(self, label: str, span: Span, steps: Sequence[_Named]) -> TrainingWindow:
         reckoned = [reckon(one, [Piece(span, None)]) for one in self._stairs]
         found: list[tuple[Quality, str]] = [(one.quality, one.reason) for one in reckoned]
-        found += [(doubt.quality, doubt.reason) for doubt in self._doubts]
+        found.extend((doubt.quality, doubt.reason) for doubt in self._doubts)
         if not reckoned:
             found.append(("invalid", "the sensor has no counted domain"))
         quality = worst([quality for quality, _ in found])

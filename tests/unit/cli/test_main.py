@@ -65,7 +65,8 @@ def test_leaving_on_purpose_is_not_caught() -> None:
 def test_every_command_takes_json_quiet_and_verbose(command: str) -> None:
     needed = {
         "profile": ["m"], "prune": ["m", "--budget", "1J", "--device", "d", "--data", "x", "-o", "f"],
-        "bench": ["a.onnx"], "report": ["f"], "explain": ["p.json"], "battery": ["p.json", "--capacity", "1Wh"], "replay": ["r"],
+        "bench": ["a.onnx"], "report": ["f"], "explain": ["p.json"],
+        "battery": ["p.json", "--capacity", "1Wh"], "replay": ["r"],
         "simulate-sensors": ["d"], "calibrate": ["d", "rows.csv"],
     }  # fmt: skip
     args = make_parser().parse_args([command, *needed.get(command, []), "--json", "-q", "-v"])

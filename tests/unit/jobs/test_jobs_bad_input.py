@@ -17,10 +17,10 @@ DEVICE = "reference/edge/float32"
 
 
 class Branching(nn.Sequential):
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, input: Tensor) -> Any:  # noqa: A002 - the name that Sequential gives it
         for layer in self:
-            x = layer(x if x.sum() > 0 else -x)
-        return x
+            input = layer(input if input.sum() > 0 else -input)  # noqa: A001
+        return input
 
 
 def plain(kind: type[nn.Sequential] = nn.Sequential) -> nn.Module:

@@ -69,7 +69,8 @@ def test_weights_that_were_refitted_load_into_it(tmp_path: Path) -> None:
         assert relative(model(x), pruned(x)) < 1e-5
     with pytest.raises(UsageError, match=r"weights.safetensors has no 0\.weight: it is not of Sequential"):
         load_weights(build(EXACT["perceptron"].build), file)
-    with pytest.raises(UsageError, match=r"a.weight has the shape \[.*\] in .* and \[6, 8, 3, 3\] in the network"):
+    said = r"a.weight has the shape \[.*\] in .* and \[6, 8, 3, 3\] in the network"
+    with pytest.raises(UsageError, match=said):
         load_weights(build(EXACT["residual"].build), file)
     with pytest.raises(UsageError, match="cannot read"):
         load_weights(model, tmp_path / "none.safetensors")
