@@ -96,11 +96,17 @@ def _warm_up(recorder: Recorder, work: Work, *, again: bool) -> float:
     warm_s = ticks_s if again else max(ticks_s, _WARM_SLOW_S if slow else _WARM_QUICK_S)
     begin_s = now_s = recorder.clock.now_s()
     done = 0
+    long_s: list[float] = []
     while done == 0 or now_s - begin_s < warm_s:
+        before_s = now_s
         work()
         finish_gpu_work()
         done += 1
         now_s = recorder.clock.now_s()
+        if now_s - before_s >= _MARK_S:
+            long_s.append(now_s - before_s)
+    if len(long_s) > done / 2:  # the median, of which a program that was held up now and then takes nothing
+        return sorted(long_s)[len(long_s) // 2]
     return max((now_s - begin_s) / done, 1e-9)
 
 
