@@ -73,7 +73,15 @@ def test_a_counter_that_stands_still_is_not_usable(cli: Cli, machine: Path, tmp_
     tree = PowercapTree(tmp_path / "dead")
     tree.add("intel-rapl:0", "package-0", watts=20.0)
     code, shown, _ = cli(
-        "doctor", "--machine-root", machine, "--powercap-root", tree.root, "--seconds", "0.2"
+        "doctor",
+        "--machine-root",
+        machine,
+        "--nvml-library",
+        machine / "none.so",
+        "--powercap-root",
+        tree.root,
+        "--seconds",
+        "0.2",
     )
     assert code == 4
     assert "failing" in shown
@@ -87,7 +95,15 @@ def test_what_is_denied_comes_with_commands_on_lines_of_their_own(
         counter.path.chmod(0)
         if os.access(counter.path, os.R_OK):
             pytest.skip("root may read everything")
-    code, shown, _ = cli("doctor", "--machine-root", machine, "--powercap-root", live.root)
+    code, shown, _ = cli(
+        "doctor",
+        "--machine-root",
+        machine,
+        "--nvml-library",
+        machine / "none.so",
+        "--powercap-root",
+        live.root,
+    )
     assert code == 4
     assert "denied" in shown
     assert any(line.startswith("sudo groupadd") and "70-energy.rules" in line for line in shown.splitlines())
@@ -116,7 +132,16 @@ def test_simulated_sensors_are_seen_by_the_doctor_and_end_at_ctrl_c(
     command = [sys.executable, "-m", "joulecut", "simulate-sensors", str(root), "--power", "30W"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: (root / "intel-rapl:1/energy_uj").exists())
-        code, shown, _ = cli("doctor", "--machine-root", machine, "--powercap-root", root, "--json")
+        code, shown, _ = cli(
+            "doctor",
+            "--machine-root",
+            machine,
+            "--nvml-library",
+            machine / "none.so",
+            "--powercap-root",
+            root,
+            "--json",
+        )
         process.send_signal(signal.SIGINT)
         truth, _ = process.communicate(timeout=30)
     assert (code, json.loads(shown)["usable"]) == (0, ["powercap"])
