@@ -18,11 +18,15 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from joulecut.workload.layer import LayerWork
 
-__all__ = ["ChannelSplit", "LayerShape", "layer_shape", "offchip_bytes", "tiled_bytes"]
+__all__ = ["ROUNDING", "ChannelSplit", "LayerShape", "layer_shape", "offchip_bytes", "tiled_bytes"]
+
+ROUNDING: Final = 1 - 1e-9
+"""What exceeds the room by less than a billionth fits: sizes that meet to the byte must not split once more
+because they were rounded in another order."""
 
 
 class ChannelSplit(NamedTuple):
@@ -183,4 +187,4 @@ def tiled_bytes(
 
 def _parts(size: float, room: float) -> float:
     """Into how many parts something must be split to fit."""
-    return math.ceil(size / room) if room > 0 else math.inf
+    return math.ceil(size / room * ROUNDING) if room > 0 else math.inf

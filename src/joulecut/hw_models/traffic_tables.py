@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulecut.hw_models.forms import EnergyForm
-from joulecut.hw_models.traffic import LayerShape
+from joulecut.hw_models.traffic import ROUNDING, LayerShape
 
 __all__ = ["TrafficTable"]
 
@@ -113,5 +113,5 @@ def _rows(shape: LayerShape) -> tuple[float, float, float, float]:
 
 def _parts(size: Floats, room: Floats, most: Floats | Counts) -> tuple[Floats, NDArray[np.bool_]]:
     """Into how many parts something must be split to fit, and where that many can be had."""
-    n = np.ceil(size / room)
+    n = np.ceil(size / room * ROUNDING)
     return n, (room > 0) & (n <= most)
