@@ -73,7 +73,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
 def _check_sensor(name: str) -> None:
     if name.split(":")[0] in _MEASURED:
         raise UsageError(
-            f"--sensor {name[:40]}: measuring is not part of this version.", hint="Use --sensor model."
+            f"--sensor {name[:40]}: joules by layer are modelled in this version.",
+            hint="Use --sensor model, or measure the whole run with `joulecut measure`.",
         )
     if name not in _MODELLED:
         raise UsageError(f"unknown sensor {name[:40]!r}.", hint="Use --sensor model.")

@@ -107,7 +107,10 @@ def test_a_wrong_command_line_is_one_sentence(
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["profile", "m", "--sensor", "nvml"], "--sensor nvml: measuring is not part of this version."),
+        (
+            ["profile", "m", "--sensor", "nvml"],
+            "--sensor nvml: joules by layer are modelled in this version.",
+        ),
         (["profile", "m", "--sensor", "replay:f"], "--sensor replay:f: measuring is not part"),
         (["profile", "m", "--sensor", "rapple"], "unknown sensor 'rapple'. Use --sensor model."),
         (["profile", "m", "-o", "/dev/null/p.json"], "cannot write /dev/null/p.json: there is no folder"),
