@@ -1,1 +1,1 @@
-"""What a network really cost: sensors, windows and attribution. This version models and does not measure."""
+"""What a run really cost: sensors of energy, and windows that are read out of what they counted."""

@@ -111,7 +111,7 @@ def test_a_wrong_command_line_is_one_sentence(
             ["profile", "m", "--sensor", "nvml"],
             "--sensor nvml: joules by layer are modelled in this version.",
         ),
-        (["profile", "m", "--sensor", "replay:f"], "--sensor replay:f: measuring is not part"),
+        (["profile", "m", "--sensor", "replay:f"], "--sensor replay:f: joules by layer are modelled"),
         (["profile", "m", "--sensor", "rapple"], "unknown sensor 'rapple'. Use --sensor model."),
         (["profile", "m", "-o", "/dev/null/p.json"], "cannot write /dev/null/p.json: there is no folder"),
         (["profile", "m", "--html", "/"], "cannot write /: it is a folder."),
