@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,11 @@ def open_nvml(clock: Clock, *, library: Path | None = None, visible: str | None 
     """
     environment = dict(os.environ) if visible is None else os.environ | {"CUDA_VISIBLE_DEVICES": visible}
     nvml = start(library)
-    try:
+    with ExitStack() as undo:
+        undo.callback(stop, nvml, library)
         gpus = find_gpus(nvml, environment)
         meters, domains = zip(*(find_meter(nvml, gpu) for gpu in gpus), strict=True)
-    except BaseException:
-        stop(nvml, library)
-        raise
+        undo.pop_all()  # the sensor holds the library from here on
     return NvmlSensor(clock, nvml, library, gpus, meters, domains)
 
 
