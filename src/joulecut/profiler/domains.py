@@ -39,8 +39,8 @@ _WIDEST: Final = 0.25
 """Share of an iteration that may go unseen; with more, the power there is a guess."""
 _CLOSED: Final = 0.15
 """Gap between neighbouring phases up to which the figure by phase is taken where delays were made: eight of
-them lie an eighth apart. Over wider gaps its sum is coarser than the steady power, which the delays have evened
-already: 1.2 % at p95 against 0.3 %, 30 ms iterations on ticks of 100 ms for 2 s, in simulation."""
+them lie an eighth apart. Over wider gaps its sum is coarser than the steady power, which the delays have
+evened already: 1.2 % at p95 against 0.3 %, 30 ms iterations on ticks of 100 ms for 2 s, in simulation."""
 _ENOUGH_TICKS: Final = 16
 """Two for each delay: with fewer, most of them hold a delay, and the phases are not known."""
 _BENT: Final = 0.05
