@@ -74,7 +74,7 @@ class Reference(fx.Interpreter):
     def __init__(self, coupling: Coupling, kept: dict[str, list[int]]) -> None:
         super().__init__(coupling.module)
         self.counted: set[str] = set()
-        self._labels = coupling.cutter._labels
+        self._labels = coupling.cutter.labels
         self._alive = coupling.alive(kept)
         self._parameters = coupling.indices(kept)
         self._node: fx.Node

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, fx
 
-from joulecut.workload.trace import operation
+from joulecut.workload.trace import operation, schema_of
 
 __all__ = ["Regions", "live_nodes", "overwrites"]
 
@@ -88,7 +88,7 @@ def overwrites(nodes: set[fx.Node], region: set[fx.Node]) -> bool:
 
 
 def _overwritten(node: fx.Node) -> Iterator[fx.Node]:
-    schema = getattr(node.target, "_schema", None)
+    schema = schema_of(node)
     for argument, given in zip(schema.arguments if schema is not None else (), node.args, strict=False):
         info = argument.alias_info
         if info is not None and info.is_write and isinstance(given, fx.Node):
@@ -103,6 +103,6 @@ def _base(node: fx.Node, region: set[fx.Node]) -> fx.Node:
 
 
 def _shares(node: fx.Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
+    schema = schema_of(node)
     named = operation(node) in ("reshape", "contiguous", "flatten", "to", "getitem")
     return named or (schema is not None and any(r.alias_info is not None for r in schema.returns))

@@ -30,6 +30,7 @@ __all__ = [
     "operation",
     "raised_at",
     "rebatched",
+    "schema_of",
     "source",
     "source_line",
     "trace",
@@ -283,9 +284,14 @@ def _user_frame(text: str) -> str:
     return where
 
 
+def schema_of(node: fx.Node) -> Any:
+    """The schema of a node's operation, with names and aliases of its arguments; None for plain Python."""
+    return getattr(node.target, "_schema", None)
+
+
 def operation(node: fx.Node) -> str:
     """The short name of a node's operation: ``conv2d`` for ``aten.conv2d.default``."""
-    schema = getattr(node.target, "_schema", None)
+    schema = schema_of(node)
     if schema is not None:
         return str(schema.name).split("::")[-1]
     return getattr(node.target, "__name__", str(node.target))

@@ -35,6 +35,10 @@ class Cutter:
 
     Args:
         walk: the labelled network, solved.
+
+    Attributes:
+        labels: by node, the labels of its value with classes for entries, 0 where fixed: int64, each
+            broadcastable to the value; of a node with several values, a tuple of labels each.
     """
 
     def __init__(self, walk: Walk) -> None:
@@ -42,7 +46,7 @@ class Cutter:
         self.numbers = walk.numbers
         self._solution = walk.ids.solve()
         rooted = {id(label): self._solution.root[label] for _, label in every_label(walk)}
-        self._labels: dict[str, tuple[Any, ...]] = {
+        self.labels: dict[str, tuple[Any, ...]] = {
             name: tuple(
                 rooted[id(x)] if isinstance(x, Tensor) else tuple(rooted[id(y)] for y in x) for x in found
             )
@@ -92,7 +96,7 @@ class Cutter:
     def pieces(self, node: fx.Node, alive: Tensor) -> list[Masks]:
         """``value_masks`` of every result of an operation that returns several."""
         values = node.meta["val"]
-        found = self._labels.get(node.name) or ((),) * len(values)
+        found = self.labels.get(node.name) or ((),) * len(values)
         return [
             self._masks(tuple(v.shape), tuple(labels), alive) for v, labels in zip(values, found, strict=True)
         ]
@@ -133,7 +137,7 @@ class Cutter:
         return tuple(masks)
 
     def _of(self, node: fx.Node) -> Labels:
-        return tuple(label for label in self._labels.get(node.name, ()) if isinstance(label, Tensor))
+        return tuple(label for label in self.labels.get(node.name, ()) if isinstance(label, Tensor))
 
 
 def _slice_parameters(module: fx.GraphModule, cutter: Cutter, alive: Tensor) -> None:

@@ -23,7 +23,7 @@ from joulecut.pruning.coupling.propagate import (
     tensor_nodes,
     varies,
 )
-from joulecut.workload.trace import argument, operation, source
+from joulecut.workload.trace import argument, operation, schema_of, source
 
 __all__ = ["is_movement", "rule_of", "run"]
 
@@ -64,7 +64,7 @@ def elementwise(walk: Walk, node: fx.Node) -> Labels:
 
 def is_movement(node: fx.Node) -> bool:
     """Whether the operation only says where the elements of its first argument go."""
-    schema = getattr(node.target, "_schema", None)
+    schema = schema_of(node)
     infos = [one.alias_info for one in schema.returns[:1]] if schema is not None else []
     views = any(info is not None and not info.is_write for info in infos)
     return operation(node) not in _ELEMENTWISE and (operation(node) in _MOVES or views)

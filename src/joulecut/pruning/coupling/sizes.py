@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from joulecut.pruning.coupling.propagate import shape_of
-from joulecut.workload.trace import argument, operation, source
+from joulecut.workload.trace import argument, operation, schema_of, source
 
 __all__ = ["Masks", "retargeted", "rewritten"]
 
@@ -47,7 +47,7 @@ def rewritten(node: fx.Node, masks: Callable[[fx.Node], Any]) -> tuple[Any, ...]
 
 def _shaped(node: fx.Node, args: list[Any], masks: Callable[[fx.Node], Any]) -> list[Any]:
     """Arguments that hold the result's sizes, or its last ones; a computed size is left to the operation."""
-    schema = getattr(node.target, "_schema", None)
+    schema = schema_of(node)
     for i, one in enumerate(schema.arguments[: len(args)] if schema is not None else ()):
         if one.name in _SIZES and isinstance(args[i], (list, tuple)):
             first = len(shape_of(node)) - len(args[i]) if one.name == "normalized_shape" else 0
