@@ -7,13 +7,15 @@ are recomputed for the channels that live.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
+from joulecut.errors import UsageError
+from joulecut.pruning.blocks import Removable
 from joulecut.pruning.coupling.cut import retargeted
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.coupling.groups import Group, ParameterSlice
@@ -39,11 +41,14 @@ class Network:
         coupling: groups and sizes of the full network.
         weights: parameters and buffers by name, sliced to the living channels.
         kept: living channels (original indices) by group; groups not named are whole.
+        dropped: blocks and layers that are left out, in the order in which they went. Their weights stay, and
+            are sliced with their groups, so that a part can come back.
     """
 
     coupling: Coupling
     weights: Mapping[str, Tensor]
     kept: Mapping[str, tuple[int, ...]]
+    dropped: tuple[Removable, ...] = ()
 
     @staticmethod
     def whole(coupling: Coupling) -> Network:
@@ -79,7 +84,46 @@ class Network:
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> Network:
         """The same widths, some weights replaced."""
-        return Network(self.coupling, {**self.weights, **weights}, self.kept)
+        return replace(self, weights={**self.weights, **weights})
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """Names of the nodes that dropped parts take away."""
+        return frozenset(name for part in self.dropped for name in part.nodes)
+
+    def can_drop(self, part: Removable) -> bool:
+        """Whether what a part reads can stand in for what it returns at any widths.
+
+        Not so where the two belong to different groups of channels: they could be cut to different widths.
+        """
+        nodes = {node.name: node for node in self.coupling.module.graph.nodes}
+        before, after = nodes[part.input], nodes[part.output]
+        if before.meta["val"].shape != after.meta["val"].shape:
+            return False
+        along = self.coupling.cutter.classes_along
+        return all(torch.equal(along(before, d), along(after, d)) for d in range(before.meta["val"].ndim))
+
+    def drop(self, part: Removable) -> Network:
+        """Without a block or a layer: what it read stands in for what it returned.
+
+        Args:
+            part: of this network's own graph (``blocks.removable_blocks`` of it).
+
+        Raises:
+            UsageError: the channels that it reads and those that it returns are not the same.
+        """
+        if not self.can_drop(part):
+            raise UsageError(
+                f"{part.name[:120]} cannot be left out: the channels that it reads are not those it returns."
+            )
+        return replace(self, dropped=(*self.dropped, part))
+
+    def reads(self, node: fx.Node) -> list[fx.Node]:
+        """The nodes whose values a node takes here: of a dropped part's output, the one that stands in."""
+        inputs = [part.input for part in self.dropped if part.output == node.name]
+        if not inputs:
+            return list(node.all_input_nodes)
+        return [next(n for n in self.coupling.module.graph.nodes if n.name in inputs)]
 
     def cut(self, group: Group, channels: Sequence[int]) -> Network:
         """Without some channels (original indices) of a group."""
@@ -92,7 +136,7 @@ class Network:
             old = self.coupling.cutter.parameter_masks(name, shape, before)
             new = self.coupling.cutter.parameter_masks(name, shape, after)
             weights[name] = _fast_layout(_sliced(weights[name], old, new))
-        return Network(self.coupling, weights, kept)
+        return replace(self, weights=weights, kept=kept)
 
     def run(
         self,
@@ -115,18 +159,21 @@ class Network:
         Returns:
             The first output, and the kept values.
         """
-        alive = self.alive
+        alive, module = self.alive, self.coupling.module
         values: Values = dict(known or {})
-        needed = None if known is None else _needed(self.coupling.module, frozenset(known))
-        last = _last_reader(self.coupling.module)
-        attributes = {str(n.target): n.name for n in self.coupling.module.graph.nodes if n.op == "get_attr"}
-        for node in self.coupling.module.graph.nodes:
+        reads = {node.name: self.reads(node) for node in module.graph.nodes}
+        needed = _needed(module, reads, frozenset(values)) if known is not None or self.dropped else None
+        last = _last_reader(module, reads, needed)
+        attributes = {str(n.target): n.name for n in module.graph.nodes if n.op == "get_attr"}
+        for node in module.graph.nodes:
             if node.op == "output":
                 out = node.args[0]
                 first = out[0] if isinstance(out, (tuple, list)) else out
                 return values[first.name], {k: v for k, v in values.items() if keep is None or k in keep}
             if needed is not None and node.name not in needed:
                 continue
+            if node.name not in values and reads[node.name] != node.all_input_nodes:
+                values[node.name] = values[reads[node.name][0].name]
             if node.name not in values:
                 if before is not None and node.op == "call_function":
                     values.update({attributes[name]: tensor for name, tensor in before(node, values).items()})
@@ -134,7 +181,7 @@ class Network:
                 if after is not None:
                     after(node, values[node.name])
             if keep is not None:
-                for read in node.all_input_nodes:
+                for read in reads[node.name]:
                     if last[read.name] is node and read.name not in keep:
                         values.pop(read.name, None)
         raise AssertionError("unreachable: every graph has an output")
@@ -149,11 +196,14 @@ class Network:
         return target(*args, **keywords)
 
     def sliced_values(self, values: Values, smaller: Network, names: Sequence[fx.Node]) -> Values:
-        """Values of this network at the widths of a smaller one, for nodes that the cut leaves unchanged."""
+        """Values of this network at the widths of a smaller one, for nodes that the cut leaves unchanged.
+
+        Nodes without a value here (of a dropped part) have none there.
+        """
         before, after = self.alive, smaller.alive
         cutter = self.coupling.cutter
         out: Values = {}
-        for node in names:
+        for node in (node for node in names if node.name in values):
             value = values[node.name]
             if isinstance(value, Tensor):
                 out[node.name] = _sliced(
@@ -188,18 +238,22 @@ def _sliced(value: Tensor, old: Sequence[Tensor], new: Sequence[Tensor]) -> Tens
     return value
 
 
-def _needed(module: fx.GraphModule, known: frozenset[str]) -> frozenset[str]:
+def _needed(
+    module: fx.GraphModule, reads: Mapping[str, list[fx.Node]], known: frozenset[str]
+) -> frozenset[str]:
     """Names of the nodes that the output needs when some values are known, these included."""
     needed: set[str] = set()
     for node in reversed(module.graph.nodes):
         if node.op == "output" or (node.name in needed and node.name not in known):
-            needed.update(read.name for read in node.all_input_nodes)
+            needed.update(read.name for read in reads[node.name])
     return frozenset(needed)
 
 
-def _last_reader(module: fx.GraphModule) -> dict[str, fx.Node]:
+def _last_reader(
+    module: fx.GraphModule, reads: Mapping[str, list[fx.Node]], needed: frozenset[str] | None
+) -> dict[str, fx.Node]:
     last: dict[str, fx.Node] = {}
     for node in module.graph.nodes:
-        for read in node.all_input_nodes:
+        for read in reads[node.name] if needed is None or node.name in needed or node.op == "output" else ():
             last[read.name] = node
     return last
