@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from joulecut.pruning.greedy import chunk
+from joulecut.pruning.candidates.channels import chunk
 from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.refit import Teacher, refit
@@ -73,7 +73,9 @@ class Exchanger:
         pricer: joules by width.
         step: the device's channel step.
         order: channels in the order in which they leave, by group: removed ones first.
-        trials: trials in a round.
+        trials: most trials in a round.
+
+    ``count`` is how many the last round took.
     """
 
     def __init__(
@@ -97,34 +99,41 @@ class Exchanger:
         self.trials = trials
         self.count = 0
 
-    def rounds(self, network: Network, limit: Callable[[Network], float], most: int) -> Iterator[Exchange]:
-        """Accept the best trial of each round, until none gains."""
-        current = refit(self._at(_widths(network)), self.teacher, self.settings)
-        best = self.loss(current)
-        for _ in range(most):
-            scored = [(self._score(move), move) for move in self._moves(_widths(current), limit(current))]
-            if not scored:
-                return
-            loss, move = min(scored, key=lambda item: (item[0], item[1].cut, item[1].restored))
-            if loss > best - _LEAST_GAIN:
-                return
-            before, current = current, refit(self._at(move.widths), self.teacher, self.settings)
-            yield Exchange(
-                current,
-                (move.cut, _difference(before, current, move.cut)),
-                (move.restored, _difference(current, before, move.restored)),
-                best,
-                loss,
-            )
-            best = loss
+    def round(self, network: Network, limit: Callable[[Network], float]) -> Exchange | None:
+        """The best exchange from a network at hand, or None where none gains.
 
-    def _at(self, widths: Mapping[str, int]) -> Network:
+        Args:
+            network: where to start, as ``start`` or an exchange gave it.
+            limit: joules that the budget allows a network.
+        """
+        best, self.count = self.loss(network), 0
+        scored = [(self._score(move), move) for move in self._moves(_widths(network), limit(network))]
+        if not scored:
+            return None
+        loss, move = min(scored, key=lambda item: (item[0], item[1].cut, item[1].restored))
+        if not loss <= best - _LEAST_GAIN:
+            return None
+        after = refit(self._narrowed(move.widths), self.teacher, self.settings)
+        return Exchange(
+            after,
+            (move.cut, _difference(network, after, move.cut)),
+            (move.restored, _difference(after, network, move.restored)),
+            best,
+            loss,
+        )
+
+    def start(self, kept: Mapping[str, tuple[int, ...]]) -> Network:
+        """The original cut anew to the widths of what is kept, the channels as the order has them, refitted."""
+        widths = {name: len(channels) for name, channels in kept.items()}
+        return refit(self._narrowed(widths), self.teacher, self.settings)
+
+    def _narrowed(self, widths: Mapping[str, int]) -> Network:
         kept = {name: tuple(sorted(order[len(order) - widths[name] :])) for name, order in self.order.items()}
         return rebuilt(self.original, kept)
 
     def _score(self, move: _Move) -> float:
         self.count += 1
-        return self.loss(refit(self._at(move.widths), self.teacher, self.settings))
+        return self.loss(refit(self._narrowed(move.widths), self.teacher, self.settings))
 
     def _moves(self, widths: Mapping[str, int], limit: float) -> list[_Move]:
         """The moves that use the budget best, up to the number of trials."""

@@ -8,9 +8,22 @@ from typing import Literal
 from joulecut.estimate import Estimate
 from joulecut.hw_models.profile import EnergyProfile
 
-__all__ = ["Budget", "Candidate", "Met", "PruneRecord", "PruneStep", "Quality", "QualityPair", "Refusal"]
+__all__ = [
+    "Budget",
+    "Candidate",
+    "Kind",
+    "Met",
+    "PruneRecord",
+    "PruneStep",
+    "Quality",
+    "QualityPair",
+    "Refusal",
+]
 
 Met = Literal["yes", "no", "unsure"]
+
+Kind = Literal["channels", "nodes", "block", "layer", "weights"]
+"""What a removal takes: nodes are channels that only linear layers write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +55,12 @@ class Candidate:
     """A removal that was considered.
 
     Attributes:
-        group: the group of channels that go together.
-        channels: original indices of the channels that would go.
+        group: the group of channels that go together, the block or the layer.
+        channels: original indices of the channels that would go; () where something else would.
         saving_j: joules saved, neighbours included.
         loss: rise of the calibration loss when applied (measured, not predicted).
         price: loss per joule saved, the figure that decides.
+        kind: what would go.
     """
 
     group: str
@@ -54,6 +68,7 @@ class Candidate:
     saving_j: float
     loss: float
     price: float
+    kind: Kind = "channels"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from torch import Tensor, fx
 from joulecut.errors import BudgetUnreachable, UsageError
 from joulecut.hw_models.spec import DeviceSpec
 from joulecut.pruning.budget import judge_budget
+from joulecut.pruning.candidates.channels import chunk
 from joulecut.pruning.coupling.cut import check_runs
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.descend import descend
 from joulecut.pruning.folding import fold, set_parameter, unfold
-from joulecut.pruning.greedy import chunk
 from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import pricer
 from joulecut.pruning.readout import readout_layer, soft_readout
@@ -147,6 +147,7 @@ def _prepare(
         folded,
         pairs,
         pricer(coupling, works, device),
+        folded,
     )
     with torch.no_grad():
         run.note("as trained", traced.module)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
-__all__ = ["RefitSettings", "SearchSettings"]
+__all__ = ["RefitSettings", "SearchSettings", "Strategy"]
+
+Strategy = Literal["channels", "nodes", "blocks", "weights", "auto"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,9 @@ class SearchSettings:
         exchange_macs: most multiply-accumulate operations that all exchanges may run, so that a large network
             does not spend hours on them.
         seed: for sampled labels.
+        strategy: what may go: ``channels`` (nodes are channels, too), ``nodes``, ``blocks``, ``weights`` or
+            ``auto``, all of them.
+        layer: with ``nodes``, the only layer whose nodes may go; "" for all.
     """
 
     samples: int = 2048
@@ -62,3 +68,5 @@ class SearchSettings:
     exchange_trials: int = 40
     exchange_macs: float = 5e12
     seed: int = 0
+    strategy: Strategy = "channels"
+    layer: str = ""

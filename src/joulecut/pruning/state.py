@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor, fx
@@ -10,12 +10,14 @@ from torch import Tensor, fx
 from joulecut.errors import BudgetUnreachable
 from joulecut.estimate import Estimate
 from joulecut.hw_models.spec import DeviceSpec
-from joulecut.pruning.budget import allowed_j
+from joulecut.pruning.budget import allowed_j, judge_budget
+from joulecut.pruning.candidates.option import Option
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.folding import FoldedNorm
 from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import Pricer
-from joulecut.pruning.records import Budget, PruneStep
+from joulecut.pruning.records import Budget, Candidate, PruneStep
+from joulecut.pruning.refit import Teacher, teach
 from joulecut.pruning.settings import SearchSettings
 from joulecut.units import format_percent
 
@@ -54,7 +56,27 @@ def silent(stage: str, done: int, total: int) -> None:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """State of a run."""
+    """State of a run.
+
+    Attributes:
+        device: prices joules and sets the channel step.
+        budget: what is to be met.
+        calibration: all samples that may be fitted to or chosen by.
+        judge: validation accuracy, or None.
+        progress: who is told.
+        settings: of the search.
+        coupling: groups of the network whose batch norms are recalibrated.
+        folded: that network with its batch norms folded, whole.
+        pairs: the folded batch norms.
+        pricer: joules by width.
+        here: where the search stands: its network after the last step that was no exchange.
+        rows: validation accuracy by stage.
+        steps: what was removed, in order.
+        banned: options that the guard rejected, and the number of steps at which they may be tried again.
+        exchanged: what the last exchange kept, by group; None before the first.
+        trials: end points that exchanges have compared.
+        save: keeps the state, so that a run that is killed goes on from it.
+    """
 
     device: DeviceSpec
     budget: Budget
@@ -66,24 +88,84 @@ class Run:
     folded: Network
     pairs: tuple[FoldedNorm, ...]
     pricer: Pricer
+    here: Network
     rows: list[tuple[str, float]] = field(default_factory=list)
     steps: list[PruneStep] = field(default_factory=list)
-    banned: set[str] = field(default_factory=set)
-    rejected: bool = False
+    banned: dict[tuple[str, str], int] = field(default_factory=dict)
+    exchanged: Mapping[str, tuple[int, ...]] | None = None
+    trials: int = 0
+    save: Callable[[Run], None] = field(default=lambda _: None)
+    _teacher: Teacher | None = None
 
     @property
     def before(self) -> Estimate:
         """The original's energy."""
         return self.pricer.total(self.pricer.sizes)
 
+    @property
+    def teacher(self) -> Teacher:
+        """The original on the samples of the search; made once."""
+        if self._teacher is None:
+            self.progress("watching the original", 0, 1)
+            self._teacher = teach(self.folded, self.search_samples.inputs, self.settings.refit)
+        return self._teacher
+
+    def total(self, network: Network) -> Estimate:
+        """The energy of a network on its way."""
+        return self.pricer.total(widths(network))
+
+    def reached(self, network: Network) -> bool:
+        """Whether a network meets the budget."""
+        return judge_budget(self.budget, self.before, self.total(network)) == "yes"
+
+    def allowed_j(self, network: Network) -> float:
+        """The energy that the budget allows a network of these widths."""
+        return allowed_j(self.budget, self.before, self.total(network))
+
+    def is_banned(self, option: Option) -> bool:
+        """Whether the guard has rejected an option lately."""
+        return self.banned.get(option.key, 0) > len(self.steps)
+
     def note(self, stage: str, network: Callable[[Tensor], Tensor]) -> None:
         """Book the validation accuracy of a stage."""
         if self.judge is not None:
             self.rows.append((stage, self.judge(network, False)))
 
-    def allowed_j(self, network: Network) -> float:
-        """The energy that the budget allows a network of these widths."""
-        return allowed_j(self.budget, self.before, self.pricer.total(widths(network)))
+    def book(
+        self,
+        network: Network,
+        candidates: Sequence[Candidate],
+        *,
+        reason: str,
+        loss: float,
+        accuracy: float | None,
+        duration_s: float,
+        put_back: Candidate | None = None,
+    ) -> None:
+        """Book a step, with the runners-up, and keep the state."""
+        before, total = self.before, self.total(network)
+        taken, *others = candidates
+        self.steps.append(
+            PruneStep(
+                index=len(self.steps),
+                taken=taken,
+                runners_up=tuple(others[:3]),
+                reason=reason,
+                total=total,
+                share=total.value / before.value,
+                calibration_loss=loss,
+                accuracy=accuracy,
+                duration_s=duration_s,
+                put_back=put_back,
+            )
+        )
+        if put_back is None:
+            self.here = network
+        else:
+            self.exchanged = dict(network.kept)
+        self.save(self)
+        done = (before.value - total.value) / max(before.value - self.allowed_j(network), 1e-30)
+        self.progress("pruning" if put_back is None else "exchanging", min(round(100 * done), 100), 100)
 
     @property
     def search_samples(self) -> Samples:

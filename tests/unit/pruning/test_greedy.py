@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from joulecut.hw_models.catalogue import device
+from joulecut.pruning.candidates.channels import ChannelOptions
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.folding import fold
 from joulecut.pruning.greedy import Search
@@ -51,7 +52,7 @@ def search(name: str, labelled: bool) -> tuple[Search, Network]:
     spec = dataclasses.replace(device("reference/edge/float32"), channel_step=1, pads=())
     prices = pricer(Coupling(graph.module), layer_works(graph), spec)
     teacher = teach(whole, x, SETTINGS.refit)
-    return Search(teacher, labels, logits, prices, 1, SETTINGS), whole
+    return Search(teacher, labels, logits, prices, 1, SETTINGS, (ChannelOptions(SETTINGS),)), whole
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -77,7 +78,7 @@ def test_the_loss_of_a_step_is_that_of_the_whole_smaller_network(name: str, labe
 
 def test_banned_groups_stay_whole() -> None:
     found, network = search("residual", True)
-    steps = list(found.steps(network, lambda _: 0.0, lambda group: group in ("stem", "c", "d")))
+    steps = list(found.steps(network, lambda _: 0.0, lambda option: option.name in ("stem", "c", "d")))
     assert {step.candidates[0].group for step in steps} == {"a"}
     assert len(steps) == 5
     assert {name: len(kept) for name, kept in steps[-1].network.kept.items()} == {
