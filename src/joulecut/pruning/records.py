@@ -7,11 +7,13 @@ from typing import Literal
 
 from joulecut.estimate import Estimate
 from joulecut.hw_models.profile import EnergyProfile
+from joulecut.pruning.quality_records import Quality, QualityPair
 
 __all__ = [
     "Budget",
     "Candidate",
     "Kind",
+    "LimitCheck",
     "Met",
     "PruneRecord",
     "PruneStep",
@@ -103,43 +105,20 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
-    """How good, how big and how costly one network is.
+class LimitCheck:
+    """One limit of a budget held against what was reached.
 
     Attributes:
-        accuracy: top-1, 0 to 1, on ``split``.
-        accuracy_lo: lower bound of its 90 % interval.
-        accuracy_hi: upper bound.
-        macro_f1: mean of the per-class F1.
-        split: what it was measured on ("test" or "validation"), with the number of samples.
-        size_bytes: bytes of the exported .onnx file.
-        parameters: number of parameters.
-        training_s: seconds spent on training it here (0: nothing was trained).
-        inference_energy: joules of one inference.
-        latency: seconds of one inference in onnxruntime, or None when not benchmarked.
+        what: what is limited: "energy of one inference", "latency", "memory peak", "accuracy", ...
+        asked: the limit in words, as "at most 5.00 ms".
+        figure: what was reached, or None where that is not known.
+        met: whether the limit is kept, at the confidence of the budget.
     """
 
-    accuracy: float
-    accuracy_lo: float
-    accuracy_hi: float
-    macro_f1: float
-    split: str
-    size_bytes: int
-    parameters: int
-    training_s: float
-    inference_energy: Estimate
-    latency: Estimate | None
-
-
-@dataclass(frozen=True, slots=True)
-class QualityPair:
-    """Before and after, with the paired difference of accuracy on the same samples."""
-
-    before: Quality
-    after: Quality
-    accuracy_change: float
-    accuracy_change_lo: float
-    accuracy_change_hi: float
+    what: str
+    asked: str
+    figure: Estimate | None
+    met: Met
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +141,8 @@ class PruneRecord:
         comparison: verdict of the onnxruntime benchmark in a sentence, or "".
         also: the totals before and after on other devices, by device name.
         provenance: versions, seed, data, durations.
+        notes: what a reader should know beside the figures, a sentence each.
+        limits: every limit of the budget, each judged by itself.
     """
 
     model: str
@@ -178,3 +159,5 @@ class PruneRecord:
     comparison: str = ""
     also: dict[str, tuple[Estimate, Estimate]] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    limits: tuple[LimitCheck, ...] = ()
