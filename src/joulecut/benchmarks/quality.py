@@ -21,6 +21,7 @@ __all__ = [
     "Scores",
     "accuracy",
     "channels_last",
+    "check_pair",
     "check_scorable",
     "evaluate",
     "macro_f1",
@@ -44,6 +45,7 @@ class Scores:
         accuracy_hi: upper bound.
         macro_f1: mean F1 over the classes.
         correct: bool [N], which samples are right.
+        predicted: int64 [N], the class of each sample as the network sees it.
     """
 
     accuracy: float
@@ -51,11 +53,12 @@ class Scores:
     accuracy_hi: float
     macro_f1: float
     correct: torch.Tensor
+    predicted: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """Accuracy after less accuracy before, on the same samples, with its 90 % interval."""
+    """A score (accuracy, macro-F1) after less the one before, on the same samples, with its 90 % interval."""
 
     change: float
     lo: float
@@ -73,9 +76,8 @@ def evaluate(model: torch.nn.Module, dataset: Dataset, *, batch: int = 500) -> S
     predicted = predictions(model, dataset.inputs, batch=batch)
     correct = predicted == dataset.labels
     low, high = wilson_interval(int(correct.sum()), len(dataset))
-    return Scores(
-        accuracy(predicted, dataset.labels), low, high, macro_f1(predicted, dataset.labels), correct
-    )
+    share, mean_f1 = accuracy(predicted, dataset.labels), macro_f1(predicted, dataset.labels)
+    return Scores(share, low, high, mean_f1, correct, predicted)
 
 
 def check_scorable(dataset: Dataset) -> None:
@@ -175,7 +177,7 @@ def accuracy(predicted: torch.Tensor, labels: torch.Tensor) -> float:
     >>> accuracy(torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 2, 0]))
     0.75
     """
-    _check_pair(predicted, labels)
+    check_pair(predicted, labels)
     return int((predicted == labels).sum()) / len(labels)
 
 
@@ -190,7 +192,7 @@ def per_class_f1(predicted: torch.Tensor, labels: torch.Tensor) -> dict[int, flo
     >>> per_class_f1(torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 2, 0]))[2]
     0.6666666666666666
     """
-    _check_pair(predicted, labels)
+    check_pair(predicted, labels)
     classes = int(max(predicted.max(), labels.max())) + 1
     right = predicted[predicted == labels].bincount(minlength=classes)
     seen = predicted.bincount(minlength=classes) + labels.bincount(minlength=classes)
@@ -207,7 +209,12 @@ def macro_f1(predicted: torch.Tensor, labels: torch.Tensor) -> float:
     return math.fsum(scores.values()) / len(scores)
 
 
-def _check_pair(predicted: torch.Tensor, labels: torch.Tensor) -> None:
+def check_pair(predicted: torch.Tensor, labels: torch.Tensor) -> None:
+    """Refuse predictions and labels that do not belong together.
+
+    Raises:
+        UsageError: no samples, or different lengths.
+    """
     if predicted.shape != labels.shape or predicted.ndim != 1:
         raise UsageError(
             f"predictions {list(predicted.shape)} and labels {list(labels.shape)} must be [N] and as many."
@@ -261,7 +268,7 @@ def paired_difference(
     >>> paired_difference(ones, ones).change
     0.0
     """
-    _check_pair(after_correct, before_correct)
+    check_pair(after_correct, before_correct)
     count = len(before_correct)
     won = int((after_correct & ~before_correct).sum())
     lost = int((before_correct & ~after_correct).sum())
