@@ -19,6 +19,7 @@ from torch.nn import functional
 from joulecut.benchmarks.data.records import Dataset
 from joulecut.benchmarks.quality import channels_last, runs_channels_last
 from joulecut.errors import UsageError
+from joulecut.estimate import Estimate
 from joulecut.workload.modes import set_training
 
 __all__ = ["Augment", "TrainingRun", "build", "finetune", "set_training", "train"]
@@ -55,11 +56,15 @@ class TrainingRun:
         seconds: wall-clock time.
         steps: optimiser steps.
         final_loss: mean cross-entropy over the last epoch, in nats.
+        batch: samples in a step; None where a loop of the user does not say.
+        energy: joules of it, where a loop of the user has measured them.
     """
 
     seconds: float
     steps: int
     final_loss: float
+    batch: int | None = None
+    energy: Estimate | None = None
 
 
 def build(factory: Callable[[], Module], seed: int) -> Module:
@@ -108,7 +113,8 @@ def train(
     finally:
         set_training(model, False)
     last = losses[-(len(losses) // epochs) :]
-    return TrainingRun(time.perf_counter() - began, len(losses), math.fsum(last) / len(last))
+    seconds, batch = time.perf_counter() - began, min(BATCH, len(dataset))
+    return TrainingRun(seconds, len(losses), math.fsum(last) / len(last), batch)
 
 
 def finetune(

@@ -1,0 +1,153 @@
+"""Recovery: the cut network is trained further, and keeps what it learnt only where validation gains.
+
+The gain is that of the same validation samples, before and after; its 90 % bootstrap interval must lie above
+0, or else the weights before come back. A loop that fails leaves the cut network as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from torch import Tensor, fx
+
+from joulecut.benchmarks.data.records import Dataset, Splits
+from joulecut.benchmarks.quality import PairedDifference, evaluate, paired_difference
+from joulecut.benchmarks.training import TrainingRun, finetune, set_training
+from joulecut.errors import UsageError
+from joulecut.jobs.training_cost import SensorOfTraining, costed
+from joulecut.pruning.coupling.cut import copied
+from joulecut.pruning.quality_records import TrainingCost
+from joulecut.pruning.run import Progress
+from joulecut.reports.text import points
+from joulecut.workload.callables import AuthorsCode
+from joulecut.workload.from_torch import workload
+
+__all__ = ["Recovered", "Recovery", "bundled_loop", "recovered"]
+
+Recovery = Callable[[fx.GraphModule, Dataset], TrainingRun | None]
+"""Trains a network in place on the training data; says how many steps that took, or nothing.
+
+The network comes in training mode (batch norms and dropout). Only values may change: the names and shapes of
+parameters and buffers stay.
+"""
+
+_FINETUNE_LR: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recovered:
+    """A cut network after recovery.
+
+    Attributes:
+        module: the cut network with the weights that validation prefers.
+        row: name of the stage and validation accuracy of what the training gave, kept or not.
+        cost: what the training took; ``kept`` says whether its weights are in ``module``.
+        note: what came of it, in a sentence.
+    """
+
+    module: fx.GraphModule
+    row: tuple[str, float]
+    cost: TrainingCost
+    note: str
+
+
+def bundled_loop(epochs: int, *, seed: int, progress: Progress, lr: float = _FINETUNE_LR) -> Recovery:
+    """The bundled fine-tune loop (``benchmarks.training.finetune``) as a recovery.
+
+    Args:
+        epochs: passes over the training data, at least 1.
+        seed: of the order of the samples.
+        progress: called with "fine-tuning", the steps done and the steps in all.
+        lr: highest learning rate.
+    """
+
+    def loop(module: fx.GraphModule, dataset: Dataset) -> TrainingRun:
+        return finetune(
+            module,
+            dataset,
+            epochs=epochs,
+            lr=lr,
+            seed=seed,
+            progress=lambda done, total: progress("fine-tuning", done, total),
+        )
+
+    loop.__name__ = f"fine-tune, {epochs} epoch{'s' if epochs != 1 else ''}"
+    return loop
+
+
+def recovered(
+    module: fx.GraphModule,
+    recovery: Recovery,
+    splits: Splits,
+    example: tuple[Tensor, ...],
+    *,
+    stage: str = "recovery",
+    seed: int = 0,
+    sensor: SensorOfTraining | None = None,
+) -> Recovered:
+    """Train a copy of a cut network, and keep it where validation gains.
+
+    Args:
+        module: the cut network; left as it is.
+        recovery: trains the copy.
+        splits: trains on ``train``, decides on ``validation``.
+        example: inputs of one inference.
+        stage: what to call it in the report.
+        seed: of the bootstrap.
+        sensor: measures the joules; that of the machine by default.
+
+    Raises:
+        UsageError: there are no training data; the loop fails, leaves NaN weights, or changes a shape.
+    """
+    if splits.train is None:
+        raise UsageError("there are no training data to recover on.", hint="Leave the recovery out.")
+    name = getattr(recovery, "__name__", type(recovery).__name__)
+    data, candidate = splits.train, copied(module)
+
+    def train() -> TrainingRun | None:
+        set_training(candidate, True)
+        with AuthorsCode(f"the recovery {name}", UsageError):
+            run = recovery(candidate, data)
+        if run is not None and not isinstance(run, TrainingRun):
+            raise UsageError(
+                f"the recovery {name} returns a {type(run).__name__}, not a TrainingRun or None."
+            )
+        return run
+
+    forward, place = workload(module, example), next(iter(module.parameters())).device
+    cost = costed(stage, train, forward, place, sensor)
+    set_training(candidate, False)
+    _check_weights(name, module, candidate)
+    before, after = (evaluate(one, splits.validation) for one in (module, candidate))
+    change = paired_difference(before.correct, after.correct, seed=seed)
+    kept = change.lo > 0
+    row = (f"{name}{'' if kept else ', not kept'}", after.accuracy)
+    note = _note(name, change, kept, len(splits.validation))
+    return Recovered(candidate if kept else module, row, replace(cost, kept=kept), note)
+
+
+def _check_weights(name: str, before: fx.GraphModule, after: fx.GraphModule) -> None:
+    """The same names and shapes, all finite."""
+    old, new = before.state_dict(), after.state_dict()
+    changed = sorted(old.keys() ^ new.keys()) or [key for key in old if old[key].shape != new[key].shape]
+    if changed:
+        raise UsageError(
+            f"the recovery {name} has changed the shape of {changed[0][:120]}.",
+            hint="It may change values of parameters and buffers, and nothing else.",
+        )
+    for key, tensor in new.items():
+        if not bool(tensor.isfinite().all()):
+            raise UsageError(
+                f"the recovery {name} has left NaN or infinite values in {key[:120]}.",
+                hint="Lower its learning rate.",
+            )
+
+
+def _note(name: str, change: PairedDifference, kept: bool, samples: int) -> str:
+    low, high = points(change.lo, unit=False), points(change.hi, unit=False)
+    moved = f"validation accuracy moved by {points(change.change)} [{low} to {high}] on {samples} samples"
+    if kept:
+        return f"The weights of the {name} are kept: {moved}."
+    return f"The weights of the {name} were rolled back: {moved}, which shows no gain."
