@@ -1,36 +1,67 @@
-"""Budgets: read from text, and held against an estimate with its interval."""
+"""Budgets: read from text, and held against estimates with their intervals."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from joulecut.errors import UsageError
 from joulecut.estimate import Estimate, ratio
-from joulecut.pruning.records import Budget, Met
+from joulecut.pruning.records import Budget, Met, Per
 from joulecut.units import parse_quantity
 
-__all__ = ["allowed_j", "check", "judge_budget", "parse_budget"]
+__all__ = ["all_of", "allowed_j", "check", "judge_budget", "judge_figure", "parse_budget"]
 
 _SMALLEST_J = 1e-18
 _LARGEST_J = 1e9
+_SMALLEST_S = 1e-9
+_LARGEST_S = 1e6
+_LARGEST_B = 1e15
+_EXAMPLE = "write joules per inference, as '12mJ', or a share of the original, as '50%'."
 
 
-def parse_budget(text: str, *, min_accuracy: float | None = None, confidence: float = 0.9) -> Budget:
-    """Read ``"12 mJ"`` or ``"50%"``.
+def parse_budget(
+    text: str | None,
+    *,
+    min_accuracy: float | None = None,
+    confidence: float = 0.9,
+    latency: str | None = None,
+    memory: str | None = None,
+    per: Per = "inference",
+    step_samples: int = 1,
+) -> Budget:
+    """Read ``"12 mJ"`` or ``"50%"``, and the limits beside it: ``"5 ms"``, ``"256 kB"``.
+
+    Args:
+        text: joules or a share of the original's; None for a budget of time or memory alone.
+        min_accuracy: lowest validation accuracy allowed, 0 to 1.
+        confidence: of the bounds that meet it, 0.5 or 0.9.
+        latency: time of one inference.
+        memory: peak memory of one inference.
+        per: what the joules are counted over.
+        step_samples: samples in a training step.
 
     Raises:
         UsageError: no budget, zero, negative, not finite, another unit, or out of any sensible range.
 
     >>> parse_budget("50%").share
     0.5
-    >>> parse_budget("12mJ").energy_j
-    0.012
+    >>> parse_budget("12mJ", latency="5 ms").latency_s
+    0.005
     """
-    stripped = text.strip()
-    if stripped.endswith("%"):
-        return check(Budget(share=_share(stripped), min_accuracy=min_accuracy, confidence=confidence))
+    energy = None if text is None else text.strip()
+    relative = energy is not None and energy.endswith("%")
     return check(
-        Budget(energy_j=parse_quantity(stripped, "J"), min_accuracy=min_accuracy, confidence=confidence)
+        Budget(
+            energy_j=parse_quantity(energy, "J") if energy is not None and not relative else None,
+            share=_share(energy) if energy is not None and relative else None,
+            min_accuracy=min_accuracy,
+            confidence=confidence,
+            latency_s=None if latency is None else parse_quantity(latency, "s"),
+            memory_bytes=None if memory is None else parse_quantity(memory, "B"),
+            per=per,
+            step_samples=step_samples,
+        )
     )
 
 
@@ -47,18 +78,13 @@ def check(budget: Budget) -> Budget:
     Raises:
         UsageError: as ``parse_budget``.
     """
-    example = "write joules per inference, as '12mJ', or a share of the original, as '50%'."
-    if (budget.energy_j is None) == (budget.share is None):
-        raise UsageError("a budget is either joules or a share of the original:", hint=example)
-    amount = budget.energy_j if budget.energy_j is not None else budget.share
-    if amount is None or not math.isfinite(amount) or amount <= 0:
-        raise UsageError(f"a budget must be above 0, not {amount}:", hint=example)
-    if budget.share is not None and budget.share >= 1:
-        raise UsageError(
-            f"a budget of {100 * budget.share:g} % of the original asks for no saving:", hint=example
-        )
-    if budget.energy_j is not None and not _SMALLEST_J <= budget.energy_j <= _LARGEST_J:
-        raise UsageError(f"a budget of {budget.energy_j:g} J is no energy of an inference:", hint=example)
+    _check_energy(budget)
+    _check_between(budget.latency_s, "s", _SMALLEST_S, _LARGEST_S, "time of an inference", "'5 ms'")
+    _check_between(budget.memory_bytes, "B", 1.0, _LARGEST_B, "memory of an inference", "'256 kB'")
+    if budget.per == "training step" and budget.energy_j is None and budget.share is None:
+        raise UsageError("a budget per training step is one of joules:", hint=_EXAMPLE)
+    if budget.step_samples < 1:
+        raise UsageError(f"a training step has 1 sample or more, not {budget.step_samples}.")
     if budget.min_accuracy is not None and not 0 <= budget.min_accuracy <= 1:
         raise UsageError(f"the lowest accuracy lies between 0 and 1, not at {budget.min_accuracy:g}.")
     if budget.confidence not in (0.5, 0.9):
@@ -66,25 +92,89 @@ def check(budget: Budget) -> Budget:
     return budget
 
 
-def _bounded(budget: Budget, before: Estimate, after: Estimate) -> tuple[Estimate, float]:
-    """The figure that the budget limits, and the limit."""
-    if budget.share is not None:
-        return ratio(after, before), budget.share
-    assert budget.energy_j is not None
-    return after, budget.energy_j
+def _check_energy(budget: Budget) -> None:
+    if budget.energy_j is not None and budget.share is not None:
+        raise UsageError("a budget is either joules or a share of the original:", hint=_EXAMPLE)
+    amount = budget.energy_j if budget.energy_j is not None else budget.share
+    if amount is None:
+        if budget.latency_s is None and budget.memory_bytes is None:
+            raise UsageError("a budget limits joules, time or memory, and this one nothing:", hint=_EXAMPLE)
+        return
+    if not math.isfinite(amount) or amount <= 0:
+        raise UsageError(f"a budget must be above 0, not {amount}:", hint=_EXAMPLE)
+    if budget.share is not None and budget.share >= 1:
+        raise UsageError(
+            f"a budget of {100 * budget.share:g} % of the original asks for no saving:", hint=_EXAMPLE
+        )
+    if budget.energy_j is not None and not _SMALLEST_J <= budget.energy_j <= _LARGEST_J:
+        raise UsageError(f"a budget of {budget.energy_j:g} J is no energy of an inference:", hint=_EXAMPLE)
 
 
-def judge_budget(budget: Budget, before: Estimate, after: Estimate) -> Met:
-    """Whether a budget is met at its confidence: the upper bound must be under it.
+def _check_between(amount: float | None, unit: str, low: float, high: float, what: str, example: str) -> None:
+    if amount is not None and not low <= amount <= high:
+        raise UsageError(f"{amount:g} {unit} is no {what}:", hint=f"write a limit as {example}.")
 
-    ``no`` when even the lower bound is above, ``unsure`` in between. For a share the bounds are those of the
-    ratio, where what is common to the device cancels.
+
+def judge_figure(figure: Estimate, limit: float, confidence: float) -> Met:
+    """Whether a figure is within a limit at a confidence: its upper bound must be.
+
+    ``no`` when even the lower bound is above, ``unsure`` in between.
+
+    >>> judge_figure(Estimate(1.0, "s", "modelled", "demo"), 2.0, 0.9)
+    'yes'
     """
-    figure, limit = _bounded(budget, before, after)
-    low, high = figure.bounds(budget.confidence)
+    low, high = figure.bounds(confidence)
     if high <= limit:
         return "yes"
     return "no" if low > limit else "unsure"
+
+
+def all_of(verdicts: Iterable[Met]) -> Met:
+    """Several limits as one: yes if all are met, no if one surely is not, else unsure.
+
+    >>> all_of(["yes", "unsure"]), all_of(["unsure", "no"]), all_of([])
+    ('unsure', 'no', 'yes')
+    """
+    found = set(verdicts)
+    if "no" in found:
+        return "no"
+    return "unsure" if "unsure" in found else "yes"
+
+
+def judge_budget(
+    budget: Budget,
+    before: Estimate,
+    after: Estimate,
+    *,
+    latency: Estimate | None = None,
+    memory: Estimate | None = None,
+) -> Met:
+    """Whether a budget is met at its confidence, every limit of it.
+
+    Args:
+        budget: the limits.
+        before: joules of the original, per inference or training step as the budget says.
+        after: joules of what is judged.
+        latency: its seconds; a limit on a figure that is not known is ``unsure``.
+        memory: its peak bytes.
+
+    For a share the bounds are those of the ratio, where what is common to the device cancels.
+    """
+    verdicts: list[Met] = []
+    if budget.energy_j is not None or budget.share is not None:
+        figure, limit = _bounded(budget, before, after)
+        verdicts.append(judge_figure(figure, limit, budget.confidence))
+    for limit_, found in ((budget.latency_s, latency), (budget.memory_bytes, memory)):
+        if limit_ is not None:
+            verdicts.append("unsure" if found is None else judge_figure(found, limit_, budget.confidence))
+    return all_of(verdicts)
+
+
+def _bounded(budget: Budget, before: Estimate, after: Estimate) -> tuple[Estimate, float]:
+    """The energy figure that the budget limits, and the limit."""
+    if budget.share is not None:
+        return ratio(after, before), budget.share
+    return after, math.inf if budget.energy_j is None else budget.energy_j
 
 
 def allowed_j(budget: Budget, before: Estimate, after: Estimate) -> float:

@@ -15,6 +15,7 @@ __all__ = [
     "Kind",
     "LimitCheck",
     "Met",
+    "Per",
     "PruneRecord",
     "PruneStep",
     "Quality",
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 Met = Literal["yes", "no", "unsure"]
+Per = Literal["inference", "training step"]
 
 Kind = Literal["channels", "nodes", "block", "layer", "weights"]
 """What a removal takes: nodes are channels that only linear layers write."""
@@ -30,26 +32,44 @@ Kind = Literal["channels", "nodes", "block", "layer", "weights"]
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a network may cost. Exactly one of ``energy_j`` and ``share`` is set.
+    """What a network may cost: any of these limits, all of which must be met.
 
     Attributes:
-        energy_j: joules per inference, met on the absolute upper bound.
-        share: share of the original's energy, met on the upper bound of the ratio.
+        energy_j: joules per inference (or training step), met on the absolute upper bound.
+        share: share of the original's energy, met on the upper bound of the ratio; not beside ``energy_j``.
         min_accuracy: lowest validation accuracy allowed, 0 to 1, or None.
         confidence: confidence of the bounds, 0.5 or 0.9.
+        latency_s: seconds of one inference.
+        memory_bytes: peak memory of one inference (see ``pruning.memory``).
+        per: what the joules are counted over: one inference, or one training step.
+        step_samples: samples in a training step.
     """
 
     energy_j: float | None = None
     share: float | None = None
     min_accuracy: float | None = None
     confidence: float = 0.9
+    latency_s: float | None = None
+    memory_bytes: float | None = None
+    per: Per = "inference"
+    step_samples: int = 1
 
     def __str__(self) -> str:
         from joulecut.units import format_percent, format_quantity
 
+        over = ""
+        if self.per == "training step":
+            over = f" per training step of {self.step_samples}"
+        limits = []
         if self.share is not None:
-            return f"{format_percent(self.share)} of the original"
-        return format_quantity(self.energy_j or 0.0, "J")
+            limits.append(f"{format_percent(self.share)} of the original{over}")
+        if self.energy_j is not None:
+            limits.append(f"{format_quantity(self.energy_j, 'J')}{over}")
+        if self.latency_s is not None:
+            limits.append(f"{format_quantity(self.latency_s, 's')} of latency")
+        if self.memory_bytes is not None:
+            limits.append(f"{format_quantity(self.memory_bytes, 'B')} of memory")
+        return " and ".join(limits)
 
 
 @dataclass(frozen=True, slots=True)

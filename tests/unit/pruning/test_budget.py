@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
 from joulecut.errors import UsageError
 from joulecut.estimate import Estimate, Spread
-from joulecut.pruning.budget import allowed_j, check, judge_budget, parse_budget
+from joulecut.pruning.budget import all_of, allowed_j, check, judge_budget, parse_budget
 from joulecut.pruning.greedy import chunk
-from joulecut.pruning.records import Budget
+from joulecut.pruning.records import Budget, Met
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,16 @@ def test_senseless_budgets_are_refused_in_one_sentence(text: str, message: str) 
     "budget",
     [
         Budget(),
+        Budget(min_accuracy=0.9),
+        Budget(latency_s=0.0),
+        Budget(latency_s=-1.0),
+        Budget(latency_s=math.nan),
+        Budget(latency_s=math.inf),
+        Budget(memory_bytes=0.0),
+        Budget(memory_bytes=math.nan),
+        Budget(memory_bytes=math.inf),
+        Budget(share=0.5, step_samples=0),
+        Budget(latency_s=1.0, per="training step"),
         Budget(energy_j=1.0, share=0.5),
         Budget(share=math.nan),
         Budget(energy_j=math.inf),
@@ -149,3 +160,77 @@ def test_a_chunk_leaves_a_multiple_of_the_step_or_everything(width: int, step: i
         assert left % step == 0
     else:
         assert taken == 0
+
+
+def test_time_and_memory_are_read_with_their_units() -> None:
+    found = parse_budget("50%", latency="5 ms", memory="256 kB", per="training step", step_samples=32)
+    assert (found.latency_s, found.memory_bytes) == (0.005, 256_000.0)
+    assert str(found) == (
+        "50.0 % of the original per training step of 32 and 5.00 ms of latency and 256 kB of memory"
+    )
+    assert parse_budget(None, memory="1 KiB") == Budget(memory_bytes=1024.0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"latency": "5"}, "has no unit"),
+        ({"latency": "5 mJ"}, "is not in s"),
+        ({"latency": "0 s"}, "no time of an inference"),
+        ({"latency": "-5 ms"}, "no time of an inference"),
+        ({"memory": "12 ms"}, "is not in B"),
+        ({"memory": "0 kB"}, "no memory of an inference"),
+        ({"memory": "1e999 B"}, "not a finite"),
+        ({"step_samples": 0}, "1 sample or more"),
+    ],
+)
+def test_senseless_limits_are_refused_in_one_sentence(limits: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        parse_budget("50%", **limits)
+    assert "\n" not in str(caught.value)
+
+
+def at(value: float, unit: str) -> Estimate:
+    """Up to a tenth less or more."""
+    return Estimate(value, unit, "modelled", "t", own=Spread.factors(value, 1.0, 1.1))
+
+
+@pytest.mark.parametrize(
+    ("joules", "seconds", "size", "met"),
+    [
+        (0.9, 0.9, 0.9, "yes"),
+        (0.95, 0.9, 0.9, "unsure"),
+        (0.9, 0.95, 0.9, "unsure"),
+        (0.9, 0.9, 0.95, "unsure"),
+        (1.2, 0.9, 0.9, "no"),
+        (0.9, 1.2, 0.95, "no"),
+        (0.95, 0.95, 1.2, "no"),
+    ],
+)
+def test_a_budget_is_met_when_all_its_limits_are(
+    joules: float, seconds: float, size: float, met: Met
+) -> None:
+    """Every limit is 1; 0.9 is 0.99 at most, 0.95 may be 1.045, and 1.2 is 1.09 at least."""
+    budget = Budget(energy_j=1.0, latency_s=1.0, memory_bytes=1.0)
+    before = at(2.0, "J")
+    judged = judge_budget(budget, before, at(joules, "J"), latency=at(seconds, "s"), memory=at(size, "B"))
+    assert judged == met
+
+
+def test_a_limit_on_what_is_not_known_is_unsure() -> None:
+    before, after = at(2.0, "J"), at(0.5, "J")
+    assert judge_budget(Budget(energy_j=1.0, latency_s=1.0), before, after) == "unsure"
+    assert judge_budget(Budget(energy_j=0.1, latency_s=1.0), before, after) == "no"
+    assert judge_budget(Budget(memory_bytes=1.0), before, after, memory=at(0.5, "B")) == "yes"
+
+
+def test_without_a_limit_on_joules_any_energy_is_allowed() -> None:
+    assert allowed_j(Budget(memory_bytes=1.0), at(2.0, "J"), at(2.0, "J")) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "met"),
+    [([], "yes"), (["yes", "yes"], "yes"), (["yes", "unsure"], "unsure"), (["unsure", "no", "yes"], "no")],
+)
+def test_verdicts_are_joined(verdicts: list[Met], met: Met) -> None:
+    assert all_of(verdicts) == met
