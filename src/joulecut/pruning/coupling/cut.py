@@ -71,11 +71,20 @@ class Cutter:
         classes = torch.zeros(shape_of(node)[dim], dtype=torch.long)
         for label in self._of(node):
             if label.shape[dim] > 1:
-                for layer in self._solution.layers(label):
-                    rows = layer.movedim(dim, 0).reshape(layer.shape[dim], -1)
-                    whole = (rows == rows[:, :1]).all(1) & (classes == FIXED)
-                    classes = torch.where(whole, rows[:, 0], classes)
+                for found in self.classes_of(label, dim):
+                    classes = torch.where(classes == FIXED, found, classes)
         return classes
+
+    def classes_of(self, label: Tensor, dim: int) -> list[Tensor]:
+        """Every class of each index along a dimension of a label, a tensor for each that an index can have.
+
+        An index lives while all its classes live; 0 where none fills the whole slice.
+        """
+        found = []
+        for layer in self._solution.layers(label):
+            rows = layer.movedim(dim, 0).reshape(layer.shape[dim], -1)
+            found.append(torch.where((rows == rows[:, :1]).all(1), rows[:, 0], FIXED))
+        return found
 
     def all_classes(self, node: fx.Node) -> Tensor:
         """Every class that appears in a node's value."""

@@ -8,6 +8,7 @@ and a cell dies with its head or with its width. All is solved by connected comp
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +25,8 @@ FIXED: Final = 0
 
 _DEPTH: Final = 8
 """How deep tables may nest; what is nested deeper is united."""
+_FEW: Final = 4096
+"""Couplings that are kept as they are found, though some may repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,9 @@ class Solution:
 
     def spread(self, alive: Tensor) -> Tensor:
         """From which classes live on their own (bool) to which live with all their factors."""
-        for _ in range(_DEPTH):
-            alive = alive & alive[self.factors[0]] & alive[self.factors[1]]
+        alive, cells = alive.clone(), torch.nonzero(self.factors.any(0)).flatten()
+        for _ in range(_DEPTH if len(cells) else 0):
+            alive[cells] &= alive[self.factors[:, cells]].all(0)
         return alive
 
 
@@ -85,7 +89,7 @@ class Identities:
     def fresh(self, *shape: int) -> Tensor:
         """New identities, int64 of a shape."""
         first = self.count
-        self.count += int(torch.Size(shape).numel())
+        self.count += math.prod(shape)
         self._solution = None
         return torch.arange(first, self.count).reshape(shape)
 
@@ -93,7 +97,7 @@ class Identities:
         """Couple identities element by element (shapes broadcast); what meets ``FIXED`` is frozen."""
         edges = _columns(a, b)
         edges = edges[:, edges[0] != edges[1]]
-        edges = edges if edges.shape[1] < 4096 else torch.unique(edges, dim=1)
+        edges = edges if edges.shape[1] < _FEW else _distinct(edges)
         fixed = (edges == FIXED).any(0)
         self.freeze(edges[:, fixed], reason)
         self._edges.append(edges[:, ~fixed])
@@ -122,12 +126,14 @@ class Identities:
         return self._solution
 
     def _components(self) -> Tensor:
+        """The least identity that each is united with; it stands for both from here on."""
         pairs = torch.cat(self._edges, 1).numpy()
         ones = np.ones(pairs.shape[1], np.int8)
         graph = coo_array((ones, (pairs[0], pairs[1])), shape=(self.count, self.count))
         labels = torch.from_numpy(connected_components(graph, directed=False)[1]).long()
-        first = torch.full((int(labels.max()) + 1,), self.count)
-        return first.scatter_reduce_(0, labels, torch.arange(self.count), "amin")[labels]
+        component = _least(labels, torch.arange(self.count), self.count)[labels]
+        self._edges = [torch.stack([torch.arange(self.count), component])]
+        return component
 
     def _factors(self, component: Tensor) -> tuple[Tensor, Tensor]:
         """The factors of each class, and the classes to unite so that all its tables give the same.
@@ -136,55 +142,61 @@ class Identities:
         that agrees better. A cell that is its own row dies with no column, so its column is frozen.
         """
         factors = torch.zeros((2, self.count), dtype=torch.long)
-        if not self._tables:
-            return factors, factors[:, :0]
-        cell, *pairs = component[torch.cat([table for table, _ in self._tables], 1)]
-        pair, order = torch.stack(pairs), torch.arange(len(cell))
-        number = torch.cat([torch.full((t.shape[1],), i) for i, (t, _) in enumerate(self._tables)])
-        first = torch.full((self.count,), len(cell)).scatter_reduce_(0, cell, order, "amin")
-        known = pair[:, first[cell]]
-        straight, crossed = (self._distinct(number, known, found) for found in (pair, pair.flip(0)))
-        pair = torch.where((crossed < straight)[number], pair.flip(0), pair)
-        own = (known == cell).any(0)
-        for i in torch.unique(number[own]).tolist():
-            mine = known[:, own & (number == i)]
-            self.freeze(mine[mine != cell[own & (number == i)]], self._tables[i][1])
-        factors[:, cell] = torch.where(own, FIXED, known)
+        edges = [torch.zeros((2, 0), dtype=torch.long)]
+        for i, (table, reason) in enumerate(self._tables):
+            cell, *pair = table = _distinct(component[table])
+            self._tables[i] = (table, reason)
+            new = ~factors[:, cell].any(0)
+            factors[:, cell[new]] = table[1:, new]
+            known = factors[:, cell]
+            ways = [
+                [torch.stack(both) for both in zip(known, found, strict=True)] for found in (pair, pair[::-1])
+            ]
+            edges += min(ways, key=lambda way: sum(_distinct(both).shape[1] for both in way))
+            own = (known == cell).any(0)
+            self.freeze(known[:, own][known[:, own] != cell[own].expand(2, -1)], reason)
+        factors[:, (factors == torch.arange(self.count)).any(0)] = FIXED
         deep = factors.any(0)
         for _ in range(_DEPTH):
             deep = deep[factors].any(0)
         at = torch.nonzero(deep).flatten()
-        edges = [torch.stack([known[i], pair[i]]) for i in (0, 1)]
-        edges += [torch.stack([at, factors[i, at]]) for i in (0, 1)]
+        edges += [torch.stack([at, factor[at]]) for factor in factors]
         conflicts = torch.cat(edges, 1)
-        return factors, torch.unique(conflicts[:, conflicts[0] != conflicts[1]], dim=1)
-
-    def _distinct(self, number: Tensor, known: Tensor, found: Tensor) -> Tensor:
-        """How many different pairs of known and found factors each table holds."""
-        pairs = [
-            torch.unique(torch.stack([number, *both]), dim=1)[0] for both in zip(known, found, strict=True)
-        ]
-        return torch.bincount(torch.cat(pairs), minlength=len(self._tables))
+        return factors, _distinct(conflicts[:, conflicts[0] != conflicts[1]])
 
     def _frozen_out(self, component: Tensor, factors: Tensor) -> Solution:
         """A frozen class freezes its factors; a class whose factors are all frozen is frozen too."""
-        reasons: dict[int, Reason] = {}
-        for ids, reason in self._frozen:
-            for number in torch.unique(component[ids]).tolist():
-                reasons.setdefault(number, reason)
+        never = len(self._frozen)
+        why = torch.full((self.count,), never)
+        for i in reversed(range(never)):
+            why[component[self._frozen[i][0]]] = i
         cells = torch.nonzero(factors.any(0)).flatten()
+        pairs = factors[:, cells]
         for _ in range(_DEPTH):
-            for cell, row, column in torch.stack([cells, *factors[:, cells]], 1).tolist():
-                if cell in reasons:
-                    reasons.setdefault(row, reasons[cell])
-                    reasons.setdefault(column, reasons[cell])
-                elif row in reasons and column in reasons:
-                    reasons[cell] = reasons[row]
-        root = component.clone()
-        root[torch.isin(component, torch.tensor([FIXED, *reasons]))] = FIXED
-        return Solution(root, component, factors, reasons)
+            why[cells] = torch.minimum(why[cells], why[pairs].amax(0))
+            for factor in pairs:
+                why.scatter_reduce_(0, factor, why[cells], "amin")
+            why[FIXED] = never
+        root = torch.where(why < never, FIXED, component)
+        reasons = {c: self._frozen[int(why[c])][1] for c in torch.nonzero(why < never).flatten().tolist()}
+        return Solution(root[component], component, factors, reasons)
 
 
 def _columns(*ids: Tensor) -> Tensor:
+    """The same places of several tensors (shapes broadcast) beside each other: int64 [tensors, places]."""
     shape = np.broadcast_shapes(*(t.shape for t in ids))
-    return torch.stack([t.expand(shape).reshape(-1) for t in ids])
+    return torch.stack([t.expand(shape).flatten() for t in ids])
+
+
+def _distinct(columns: Tensor) -> Tensor:
+    """The different columns of a table of numbers from 0, in order."""
+    rank, base = columns[0], int(columns.max()) + 1 if columns.numel() else 1
+    for row in columns[1:]:
+        rank = torch.unique(rank * base + row, return_inverse=True)[1]
+    places = int(rank.max()) + 1 if len(rank) else 0
+    return columns[:, _least(rank, torch.arange(len(rank)), places)]
+
+
+def _least(at: Tensor, values: Tensor, count: int) -> Tensor:
+    """The least value at each of ``count`` places."""
+    return torch.full((count,), torch.iinfo(torch.long).max).scatter_reduce_(0, at, values, "amin")

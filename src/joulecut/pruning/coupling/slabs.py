@@ -29,7 +29,7 @@ def make_slabs(walk: Walk) -> None:
         solution, whole = walk.ids.solve(), True
         for node, label in tables:
             for seen in map(narrowed, solution.layers(label)):
-                broken = torn(seen, walk.ids.count)
+                broken = torn(seen, walk.ids.count) if len(varies(seen)) > 1 else seen[:0]
                 if len(broken) and not last:
                     walk.freeze((broken,), node, "its channels fill no complete slice")
                 elif len(broken):
@@ -73,8 +73,9 @@ def torn(seen: Tensor, classes: int) -> Tensor:
     counts = torch.bincount(seen.flatten(), minlength=classes)
     whole = counts == 0
     whole[FIXED] = True
-    for d in range(seen.ndim):
-        rows = seen.movedim(d, 0).reshape(seen.shape[d], -1)
-        constant = (rows == rows[:, :1]).all(1)
-        whole |= torch.bincount(rows[constant, 0], minlength=classes) * rows.shape[1] == counts
+    for d in varies(seen):
+        others = [other for other in varies(seen) if other != d]
+        least = seen.amin(others).flatten()
+        constant = least == seen.amax(others).flatten()
+        whole |= torch.bincount(least[constant], minlength=classes) * (seen.numel() // len(least)) == counts
     return torch.nonzero(~whole).flatten()
