@@ -15,7 +15,7 @@ from joulecut.errors import UnknownDevice, UsageError
 from joulecut.hw_models.calibration import Calibration
 from joulecut.hw_models.device_file import read_devices
 from joulecut.hw_models.host import host_device
-from joulecut.hw_models.spec import DeviceSpec, Figure, Source
+from joulecut.hw_models.spec import DeviceSpec, Figure, Source, SparsitySupport
 
 __all__ = ["DeviceDescription", "all_devices", "describe", "device", "names"]
 
@@ -43,6 +43,7 @@ class DeviceDescription:
         figures: every number with its unit and source.
         sources: the sources, each once.
         calibration: what the figures were fitted to, where `calibrate` fitted them.
+        sparsity: zero weights that save joules; none unless its file says so.
     """
 
     name: str
@@ -60,6 +61,7 @@ class DeviceDescription:
     figures: tuple[Figure, ...]
     sources: tuple[Source, ...]
     calibration: Calibration | None = None
+    sparsity: tuple[SparsitySupport, ...] = ()
 
 
 def names() -> tuple[str, ...]:
@@ -144,4 +146,5 @@ def describe(spec: DeviceSpec) -> DeviceDescription:
         figures=tuple(spec.figures.values()),
         sources=spec.sources,
         calibration=spec.calibration,
+        sparsity=spec.sparsity,
     )

@@ -1,7 +1,8 @@
 """Device files: TOML, read strictly. Every error names the file and the path of the key.
 
 A file describes one chip; every table ``[runtime.NAME.DTYPE]`` in it is a device. Figures that hold for
-all of them stand in ``[common]``; a runtime's own figure wins::
+all of them stand in ``[common]``; a runtime's own figure wins; ``[[sparsity]]`` says which zero weights save
+joules (see ``sparsity_file``)::
 
     schema = 1
     chip = "my-board"
@@ -33,13 +34,22 @@ from joulecut.hw_models.figures import FIGURES, PRIOR_KEYS, REQUIRED_CYCLES, at_
 from joulecut.hw_models.intervals import total_factor_90
 from joulecut.hw_models.profile import Boundary
 from joulecut.hw_models.resolve import resolve
-from joulecut.hw_models.spec import CATEGORIES, EVIDENCE, DeviceSpec, Evidence, Figure, Source
+from joulecut.hw_models.sparsity_file import SparsityTables
+from joulecut.hw_models.spec import (
+    CATEGORIES,
+    EVIDENCE,
+    DeviceSpec,
+    Evidence,
+    Figure,
+    Source,
+    SparsitySupport,
+)
 from joulecut.workload.layer import DTYPE_BITS
 
 __all__ = ["SCHEMA", "parse_devices", "read_devices"]
 
 SCHEMA: Final = 1
-_TOP: Final = ("schema", "chip", "category", "core", "boundary", "source", "common", "runtime")
+_TOP: Final = ("schema", "chip", "category", "core", "boundary", "source", "common", "runtime", "sparsity")
 _SOURCE: Final = ("text", "evidence", "date")
 _FIGURE: Final = ("value", "source", "range")
 _TEXTS: Final[dict[str, type]] = {
@@ -98,6 +108,7 @@ class _File(Checks):
         super().__init__(where)
         self.plain = plain
         self.sources: dict[str, Source] = {}
+        self.sparsity: dict[str, tuple[SparsitySupport, ...]] = {}
 
     def devices(self) -> tuple[DeviceSpec, ...]:
         self.known(self.plain, "", _TOP)
@@ -114,6 +125,9 @@ class _File(Checks):
             self.sources[name] = self.source(name, table)
         common = self.table(self.plain, "common") if "common" in self.plain else {}
         self.known(common, "common", tuple(FIGURES))
+        runtimes = tuple(self.table(self.plain, "runtime"))
+        if "sparsity" in self.plain:
+            self.sparsity = SparsityTables(self.where, self.sources, runtimes).read(self.plain["sparsity"])
         found = [
             self.device(runtime, dtype, common, table)
             for runtime, dtypes in self.table(self.plain, "runtime").items()
@@ -153,7 +167,18 @@ class _File(Checks):
             calibration=self.calibration(own["calibration"], f"{at}.calibration")
             if "calibration" in own
             else None,
+            sparsity=self.sparsity_of(runtime, dtype, prior_only),
         )
+
+    def sparsity_of(self, runtime: str, dtype: str, prior_only: bool) -> tuple[SparsitySupport, ...]:
+        """The entries that hold for a runtime, whatever their number type."""
+        entries = self.sparsity.get(runtime, ())
+        for entry in entries:
+            if dtype in entry.dtypes and entry.source.evidence == "remembered" and not prior_only:
+                hint = f"Mark {runtime}/{dtype} prior_only = true and mode = 'datasheet', or find a source."
+                at = f"sparsity of {runtime}/{dtype} ({entry.kind})"
+                raise self.fail(at, "is a remembered figure, which may only make a prior", hint)
+        return entries
 
     def calibration(self, table: Mapping[str, Any], at: str) -> Calibration:
         """What the figures were fitted to."""

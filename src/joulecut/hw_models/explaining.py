@@ -10,7 +10,7 @@ from typing import Final, cast
 from joulecut.errors import UsageError
 from joulecut.hw_models.catalogue import device as device_by_name
 from joulecut.hw_models.energy import LayerCost, layer_cost, overhead_cost
-from joulecut.hw_models.modelling import OVERHEAD_PATH
+from joulecut.hw_models.modelling import OVERHEAD_PATH, ZERO_WEIGHTS
 from joulecut.hw_models.profile import EnergyProfile, LayerEnergy
 from joulecut.hw_models.spec import DeviceSpec, Figure
 from joulecut.hw_models.terms import Term, energy_terms
@@ -176,6 +176,8 @@ def _scale(subject: EnergyProfile | Workload, path: str, modelled_j: float) -> t
     scale = saved_j / modelled_j
     if subject.mode == "latency-measured":
         return scale, ()
+    if abs(scale - 1) > _SAME and ZERO_WEIGHTS in subject.provenance:
+        return 1.0, (f"explained as if dense; zero weights save: {subject.provenance[ZERO_WEIGHTS]}",)
     if abs(scale - 1) > _SAME:
         return 1.0, ("the device's data changed since this profile was saved: explained with today's",)
     return 1.0, ()

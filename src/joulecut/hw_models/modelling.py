@@ -8,7 +8,7 @@ pins totals down, not the split among layers, and one layer is less sure than al
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from joulecut.errors import UsageError
@@ -18,14 +18,17 @@ from joulecut.hw_models.energy import INSIDE_OTHERS, LayerCost, layer_cost, over
 from joulecut.hw_models.fitness import network_interval
 from joulecut.hw_models.intervals import DATASHEET, Interval, interval
 from joulecut.hw_models.profile import EnergyProfile, LayerEnergy
+from joulecut.hw_models.sparsity import SparsePrice, Zeros, sparse_price
 from joulecut.hw_models.spec import EVIDENCE, DeviceSpec
 from joulecut.hw_models.timing import at_latency
 from joulecut.workload.layer import LayerWork, Workload
 
-__all__ = ["OVERHEAD_PATH", "estimate", "rebatched", "total_estimate"]
+__all__ = ["OVERHEAD_PATH", "ZERO_WEIGHTS", "estimate", "rebatched", "total_estimate"]
 
 OVERHEAD_PATH = "(per inference)"
 """Path of the row that holds the constant of one inference."""
+ZERO_WEIGHTS = "zero weights"
+"""Key of the provenance that says what zero weights save."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,12 @@ def _origin(device: DeviceSpec) -> Origin:
 
 
 def estimate(
-    workload: Workload, device: DeviceSpec | str, *, batch: int = 1, latency_s: float | None = None
+    workload: Workload,
+    device: DeviceSpec | str,
+    *,
+    batch: int = 1,
+    latency_s: float | None = None,
+    zeros: Mapping[str, Zeros] | None = None,
 ) -> EnergyProfile:
     """The modelled energy of one inference, layer by layer.
 
@@ -84,6 +92,7 @@ def estimate(
         latency_s: measured seconds of one inference. Where the device's active power is known, that power
             times this time is joined with the modelled energy (mode ``latency-measured``, see
             ``timing.at_latency``); elsewhere it gives the time only.
+        zeros: zero weights by path of the layer; they save what the device file declares for them.
 
     Returns:
         ``total`` = the layers' energies + ``idle``; ``unattributed`` is exactly 0. The constant of one
@@ -100,7 +109,13 @@ def estimate(
     spec = device if isinstance(device, DeviceSpec) else device_by_name(device)
     _check(workload, batch, latency_s)
     layers = tuple(rebatched(layer, workload.batch, batch) for layer in workload.layers)
-    costs = [*(layer_cost(spec, layer) for layer in layers), overhead_cost(spec)]
+    sparse = {
+        layer.path: sparse_price(spec, layer, zeros[layer.path])
+        for layer in layers
+        if zeros and layer.path in zeros
+    }
+    costs = [sparse[e.path].cost if e.path in sparse else layer_cost(spec, e) for e in layers]
+    costs.append(overhead_cost(spec))
     mode = spec.mode
     if latency_s is not None and spec.coefficients.active_w:
         mode = "latency-measured"
@@ -126,7 +141,7 @@ def estimate(
         duration=_duration(rows, latency_s, model),
         layers=_with_shares(rows, energy.value),
         uncounted=workload.uncounted,
-        provenance=_provenance(spec, workload, costs, layers, warnings),
+        provenance=_provenance(spec, workload, costs, layers, warnings) | _zeros_told(sparse),
     )
 
 
@@ -252,6 +267,12 @@ def _duration(rows: Sequence[LayerEnergy], latency_s: float | None, model: _Mode
     if not any(row.time.value for row in rows):
         return exact(0.0, "s", _origin(model.device), f"{model.device.name} has no time")
     return total((row.time for row in rows), unit="s", method=f"{model.mode} model")
+
+
+def _zeros_told(prices: Mapping[str, SparsePrice]) -> dict[str, str]:
+    """What zero weights save, layer by layer, in words."""
+    told = [f"{path}: {price.told}" for path, price in prices.items()]
+    return {ZERO_WEIGHTS: "; ".join(told)} if told else {}
 
 
 def _provenance(

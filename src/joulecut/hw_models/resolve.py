@@ -9,7 +9,15 @@ from joulecut.hw_models.calibration import Calibration
 from joulecut.hw_models.figures import FIGURES, INSTEAD, TERMS
 from joulecut.hw_models.intervals import interval, stated_factor_90
 from joulecut.hw_models.profile import Boundary
-from joulecut.hw_models.spec import Axis, Category, Coefficients, DeviceSpec, Figure, MemoryLevel
+from joulecut.hw_models.spec import (
+    Axis,
+    Category,
+    Coefficients,
+    DeviceSpec,
+    Figure,
+    MemoryLevel,
+    SparsitySupport,
+)
 
 __all__ = ["resolve", "respecified", "si"]
 
@@ -35,6 +43,7 @@ def resolve(
     prior_only: bool,
     note: str,
     calibration: Calibration | None = None,
+    sparsity: tuple[SparsitySupport, ...] = (),
 ) -> DeviceSpec:
     """Build the record of a device from checked figures."""
     return DeviceSpec(
@@ -61,6 +70,7 @@ def resolve(
         voltage_v=si(figures, "voltage_v") or None,
         note=note,
         calibration=calibration,
+        sparsity=sparsity,
     )
 
 
@@ -75,7 +85,10 @@ def respecified(
     note: str = "",
     calibration: Calibration | None = None,
 ) -> DeviceSpec:
-    """A device like another with other figures, and the mode that they are worth."""
+    """A device like another with other figures, and the mode that they are worth.
+
+    What the other does with zero weights holds for the same chip only.
+    """
     return resolve(
         chip=chip or device.chip,
         runtime=device.runtime,
@@ -90,6 +103,7 @@ def respecified(
         prior_only=prior_only,
         note=note,
         calibration=calibration,
+        sparsity=device.sparsity if chip in ("", device.chip) else (),
     )
 
 

@@ -26,6 +26,8 @@ __all__ = [
     "Figure",
     "MemoryLevel",
     "Source",
+    "SparsityKind",
+    "SparsitySupport",
 ]
 
 Evidence = Literal["measured", "read", "remembered", "assumed"]
@@ -42,6 +44,7 @@ CATEGORIES: Final[tuple[Category, ...]] = (
     "microcontroller", "linux-board", "phone", "accelerator", "server-cpu", "host", "reference",
 )  # fmt: skip
 Axis = Literal["in", "out"]
+SparsityKind = Literal["nm", "block", "gate", "compressed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,54 @@ class MemoryLevel:
     name: Literal["flash", "sram"]
     capacity_bytes: float
     source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class SparsitySupport:
+    """Zero weights that a device turns into joules: an entry ``[[sparsity]]`` of its file.
+
+    Attributes:
+        kind: ``nm`` computes n of every m inputs; ``block`` skips whole blocks of zeros; ``gate`` switches
+            the multiplier of a zero operand off; ``compressed`` stores and moves only what is not zero.
+        ops: operations that it holds for.
+        dtypes: number types of the device that it holds for.
+        source: where its numbers come from.
+        min_dims: least outputs, inputs of each output, and positions of one call.
+        n, m: ``nm``: at most n of m consecutive inputs are not zero.
+        rows, columns: ``block``: outputs and inputs of a block.
+        operand: ``gate``: whose zeros count.
+        mac_scale: ``nm``: energy and time of the MACs, relative to dense ones.
+        weight_bytes_scale: ``nm``: bytes of the weights and their positions, relative to dense ones.
+        mac_energy_saved: ``block``, ``gate``: share of a MAC's switched energy that a zero saves.
+        time_saved: ``block``, ``gate``: share of a MAC's time, and with it of its static energy.
+        bits_per_nonzero: ``block``, ``compressed``: bits of one kept weight, its share of the positions
+            included; None where weights are stored as if dense.
+    """
+
+    kind: SparsityKind
+    ops: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    source: Source
+    min_dims: tuple[int, int, int] = (1, 1, 1)
+    n: int = 0
+    m: int = 0
+    rows: int = 0
+    columns: int = 0
+    operand: Literal["weight", "activation"] = "weight"
+    mac_scale: float = 1.0
+    weight_bytes_scale: float = 1.0
+    mac_energy_saved: float = 0.0
+    time_saved: float = 0.0
+    bits_per_nonzero: float | None = None
+
+    @property
+    def zeros(self) -> str:
+        """The zeros that it is about, in words."""
+        if self.kind == "nm":
+            return f"{self.n}:{self.m} zeros"
+        if self.kind == "block":
+            return f"{self.rows}x{self.columns} blocks of zeros"
+        return f"zero {self.operand}s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +189,7 @@ class DeviceSpec:
         voltage_v: supply, where it is known.
         note: what a user should know, or "".
         calibration: what the coefficients were fitted to, where `calibrate` fitted them.
+        sparsity: zero weights that save joules, in the order of the file; none unless it says so.
     """
 
     chip: str
@@ -159,6 +211,7 @@ class DeviceSpec:
     voltage_v: float | None = None
     note: str = ""
     calibration: Calibration | None = None
+    sparsity: tuple[SparsitySupport, ...] = ()
 
     @property
     def name(self) -> str:
@@ -168,4 +221,8 @@ class DeviceSpec:
     @property
     def sources(self) -> tuple[Source, ...]:
         """The sources behind the figures, each once, in the order of the file."""
-        return tuple({figure.source.id: figure.source for figure in self.figures.values()}.values())
+        used = (
+            *(figure.source for figure in self.figures.values()),
+            *(entry.source for entry in self.sparsity),
+        )
+        return tuple({source.id: source for source in used}.values())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from typing import Final
 
 from joulecut.errors import UsageError
 from joulecut.hw_models.calibration import Calibration
 from joulecut.hw_models.device_file import SCHEMA
-from joulecut.hw_models.spec import DeviceSpec, Figure, Source
+from joulecut.hw_models.sparsity_file import NEEDED
+from joulecut.hw_models.spec import DeviceSpec, Figure, Source, SparsitySupport
 
 __all__ = ["to_toml"]
 
@@ -48,6 +50,8 @@ def to_toml(devices: Iterable[DeviceSpec], *, comment: str = "") -> str:
         lines += [f"date = {_text(source.date)}"] if source.date else []
     for each in chosen:
         lines += ["", f"[{_table(each)}]", *_device(each)]
+    for runtime, entry in dict.fromkeys((each.runtime, entry) for each in chosen for entry in each.sparsity):
+        lines += ["", "[[sparsity]]", f"runtimes = [{_text(runtime)}]", *_sparsity(entry)]
     return "\n".join(lines) + "\n"
 
 
@@ -81,6 +85,22 @@ def _device(spec: DeviceSpec) -> Iterator[str]:
         yield ""
         yield f"[{_table(spec)}.calibration]"
         yield from _calibration(spec.calibration)
+
+
+def _sparsity(entry: SparsitySupport) -> Iterator[str]:
+    """What its kind must say, and what is not as it is by default."""
+    for field in fields(entry):
+        value = getattr(entry, field.name)
+        if field.name == "source":
+            yield f"source = {_text(value.id)}"
+        elif value != field.default or field.name in NEEDED[entry.kind]:
+            yield f"{field.name} = {_plain(value)}"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_plain, value))}]"
+    return _number(value) if isinstance(value, (int, float)) else _text(str(value))
 
 
 def _figure(figure: Figure) -> str:

@@ -13,6 +13,7 @@ from joulecut.reports.device_tables import (
     explanation_figures,
     figure_table,
     source_table,
+    sparsity_table,
     terms_table,
 )
 from joulecut.reports.terminal import print_facts, print_heading, print_note, print_table
@@ -51,6 +52,8 @@ def print_device(device: DeviceDescription, console: Console) -> None:
     print_heading(printable(device.name), "", console)
     print_facts(device_facts(device), console)
     print_table(figure_table(device.figures), console)
+    if device.sparsity:
+        print_table(sparsity_table(device.sparsity), console)
     if device.calibration is not None:
         print_table(calibration_table(device.calibration), console)
     print_table(source_table(device.sources), console)

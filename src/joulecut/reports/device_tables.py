@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from joulecut.hw_models.calibration import Calibration
     from joulecut.hw_models.catalogue import DeviceDescription
     from joulecut.hw_models.explaining import Explanation
-    from joulecut.hw_models.spec import Figure, Source
+    from joulecut.hw_models.spec import Figure, Source, SparsitySupport
 
 __all__ = [
     "calibration_table",
@@ -23,6 +23,7 @@ __all__ = [
     "explanation_figures",
     "figure_table",
     "source_table",
+    "sparsity_table",
     "terms_table",
 ]
 
@@ -68,6 +69,8 @@ def device_facts(item: DeviceDescription) -> tuple[Fact, ...]:
         Fact("90 % interval", _worth(item)),
         Fact("Channel step", str(item.channel_step)),
     ]
+    if not item.sparsity:
+        facts.append(Fact("Zero weights", "save no energy", "no figure says that it skips them"))
     if item.clock_hz is not None:
         facts.append(Fact("Clock", quantity(item.clock_hz, "Hz")))
     if item.voltage_v is not None:
@@ -126,6 +129,46 @@ def calibration_table(calibration: Calibration) -> Table:
     )
     title = f"Calibrated on, with the shape of {printable(calibration.prior)} as prior"
     return Table("calibration", title, columns, rows)
+
+
+def sparsity_table(entries: Iterable[SparsitySupport]) -> Table:
+    """Which zero weights save joules, for which layers."""
+    columns = (
+        Column("Zero weights"),
+        Column("Operations"),
+        Column("Number types"),
+        Column("From (outputs x inputs x positions)", numeric=True, keep=6),
+        Column("What they save"),
+        Column("Evidence"),
+        Column("Source"),
+    )
+    rows = tuple(
+        (
+            Cell(entry.zeros),
+            name(", ".join(entry.ops)),
+            name(", ".join(entry.dtypes)),
+            Cell(" x ".join(map(str, entry.min_dims)) if max(entry.min_dims) > 1 else "any"),
+            Cell(_saved(entry)),
+            Cell(entry.source.evidence),
+            name(entry.source.id),
+        )
+        for entry in entries
+    )
+    return Table("sparsity", "Zero weights that save energy", columns, rows)
+
+
+def _saved(entry: SparsitySupport) -> str:
+    """What an entry is worth, in words."""
+    if entry.kind == "nm":
+        left = quantity(entry.mac_scale, "1"), quantity(entry.weight_bytes_scale, "1")
+        return f"{left[0]} of the MACs' energy and time left, {left[1]} of the weights' bytes"
+    told = []
+    if entry.kind != "compressed":
+        saved = quantity(entry.mac_energy_saved, "1"), quantity(entry.time_saved, "1")
+        told.append(f"{saved[0]} of a MAC's switched energy and {saved[1]} of its time for each zero")
+    if entry.bits_per_nonzero is not None:
+        told.append(f"zeros are not stored; {number(entry.bits_per_nonzero)} bits for each other weight")
+    return "; ".join(told)
 
 
 def source_table(sources: Iterable[Source]) -> Table:
