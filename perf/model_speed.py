@@ -57,19 +57,19 @@ def grouped(work: Workload) -> tuple[list[PricedLayer], dict[str, int]]:
     """The layers of a bottleneck ResNet with its groups: inner widths, and one stream for each stage."""
     layers: list[PricedLayer] = []
     sizes: dict[str, int] = {}
-    current = block = ChannelCount(3, ())
+    current = block = ChannelCount(3)
     for layer in work.layers:
         reads = current
         if layer.in_channels != current.at(sizes):  # the shortcut of a stage's first block
             reads = block
         if layer.op == "conv2d":
             widens = reads is not current or layer.out_channels == 4 * layer.in_channels
-            writes = ChannelCount(0, ((f"stream {layer.out_channels}" if widens else layer.path, 1),))
+            writes = ChannelCount.of(f"stream {layer.out_channels}" if widens else layer.path)
         else:
-            writes = current if layer.op in ("add", "mean") else ChannelCount(layer.out_channels, ())
+            writes = current if layer.op in ("add", "mean") else ChannelCount(layer.out_channels)
         operands = ((layer.in_bytes // 2 // layer.in_channels, current),) * 2 if layer.op == "add" else ()
         layers.append(PricedLayer(layer.path, layer, reads, writes, operands))
-        sizes |= {name: layer.out_channels for name, _ in writes.terms}
+        sizes |= {name: layer.out_channels for (name,), _ in writes.terms}
         current = writes
         if layer.op == "add" or len(layers) == 1:
             block = writes

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from joulecut.errors import UsageError
-from joulecut.hw_models.energy import overhead_cost
+from joulecut.hw_models.energy import layer_cost, overhead_cost
 from joulecut.hw_models.forms import energy_form
 from joulecut.hw_models.spec import DeviceSpec
 from joulecut.hw_models.widths import PricedLayer, Widths
 
-__all__ = ["IncrementalEnergy"]
+__all__ = ["IncrementalEnergy", "layer_price"]
 
 _EVERY: Final = 1000
 """After so many changes the total is added up from scratch, so that rounding errors do not pile up."""
@@ -27,6 +27,19 @@ class _Touch(NamedTuple):
     read_bytes: int
 
 
+def layer_price(device: DeviceSpec, layer: PricedLayer) -> Callable[[Widths], float]:
+    """Joules of a layer as a function of the widths: its form, or its work counted anew where it has none."""
+    if layer.amounts is not None:
+        return lambda widths: layer_cost(device, layer.at(widths)).total_j
+    form, reads, writes, read_bytes = (
+        energy_form(device, layer.work),
+        layer.reads,
+        layer.writes,
+        layer.read_bytes,
+    )
+    return lambda widths: form.at(reads.at(widths), writes.at(widths), read_bytes(widths))
+
+
 class IncrementalEnergy:
     """Joules of one inference of a network, kept up to date while its groups change width.
 
@@ -39,7 +52,7 @@ class IncrementalEnergy:
     >>> from joulecut.hw_models.widths import ChannelCount
     >>> from joulecut.workload.layer import LayerWork
     >>> fc = LayerWork("fc", "linear", "dense", 32, 128, 16, 32, (1, 4), (1, 8), (8, 4), 4, 8)
-    >>> layer = PricedLayer("fc", fc, ChannelCount(4, ()), ChannelCount(0, (("hidden", 1),)))
+    >>> layer = PricedLayer("fc", fc, ChannelCount(4), ChannelCount.of("hidden"))
     >>> net = IncrementalEnergy(device("reference/edge/float32"), [layer], {"hidden": 8})
     >>> round(net.saving_j("hidden", 4) * 1e12), round(net.resize("hidden", 4) * 1e12)
     (1664, 1984)
@@ -49,16 +62,21 @@ class IncrementalEnergy:
         self.device = device
         self.widths = dict(sizes)
         self._forms = [energy_form(device, layer.work) for layer in layers]
+        self._prices = [layer_price(device, layer) for layer in layers]
         self._reads = [layer.reads.at(sizes) for layer in layers]
         self._writes = [layer.writes.at(sizes) for layer in layers]
         self._read_bytes = [layer.read_bytes(sizes) for layer in layers]
         self._touched: dict[str, list[_Touch]] = {name: [] for name in sizes}
+        self._repriced: dict[str, list[int]] = {name: [] for name in sizes}
         for number, layer in enumerate(layers):
-            for name, touch in _touches(number, layer).items():
-                self._touched[name].append(touch)
+            if layer.is_linear:
+                for name, touch in _touches(number, layer).items():
+                    self._touched[name].append(touch)
+            else:
+                for name in layer.groups:
+                    self._repriced[name].append(number)
         self._overhead_j = overhead_cost(device).total_j
-        counts = zip(self._forms, self._reads, self._writes, self._read_bytes, strict=True)
-        self._layer_j = [form.at(reads, writes, in_bytes) for form, reads, writes, in_bytes in counts]
+        self._layer_j = [price(sizes) for price in self._prices]
         self._changes = 0
         self.total_j = self._added_up()
 
@@ -82,11 +100,10 @@ class IncrementalEnergy:
         added = width - self._width(group)
         priced = self._priced(group, added)
         total_j, layer_j = self.total_j, self._layer_j
-        for (layer, reads, writes, per_channel), (_, energy_j) in zip(
-            self._touched[group], priced, strict=True
-        ):
+        for layer, energy_j in priced:
             total_j += energy_j - layer_j[layer]
             layer_j[layer] = energy_j
+        for layer, reads, writes, per_channel in self._touched[group]:
             self._reads[layer] += reads * added
             self._writes[layer] += writes * added
             read_bytes = self._read_bytes[layer]
@@ -111,6 +128,9 @@ class IncrementalEnergy:
                 self._reads[layer] + reads * added, self._writes[layer] + writes * added, read_bytes
             )
             found.append((layer, energy_j))
+        if self._repriced[group]:
+            widths = {**self.widths, group: self.widths[group] + added}
+            found += [(layer, self._prices[layer](widths)) for layer in self._repriced[group]]
         return found
 
     def _width(self, group: str) -> int:
@@ -127,6 +147,6 @@ def _touches(number: int, layer: PricedLayer) -> dict[str, _Touch]:
     found: dict[str, list[int]] = {}
     reads, writes = ((1, count) for count in (layer.reads, layer.writes))
     for position, (size, count) in enumerate((reads, writes, *layer.operands)):
-        for name, multiplicity in count.terms:
+        for (name,), multiplicity in count.terms:
             found.setdefault(name, [0, 0, 0])[min(position, 2)] += size * multiplicity
     return {name: _Touch(number, *changes) for name, changes in found.items()}

@@ -83,10 +83,10 @@ def test_bad_counts_for_a_table() -> None:
 
 def stages() -> tuple[list[PricedLayer], dict[str, int]]:
     """Two residual stages of four groups: a stream, two inner widths and a concatenation of both."""
-    stream, inner, other = (ChannelCount(0, ((name, 1),)) for name in ("stream", "inner", "other"))
-    image, classes = ChannelCount(3, ()), ChannelCount(10, ())
-    both = ChannelCount(0, (("stream", 1), ("other", 1)))
-    flat = ChannelCount(0, (("stream", 4), ("other", 4)))
+    stream, inner, other = (ChannelCount.of(name) for name in ("stream", "inner", "other"))
+    image, classes = ChannelCount(3), ChannelCount(10)
+    both = stream + other
+    flat = both * 4
     layers = [
         PricedLayer("stem", conv("stem", 16, 8, 3, 24, 3, reads_input=True), image, stream),
         PricedLayer("c1", conv("c1", 8, 8, 24, 40, 3), stream, inner),
