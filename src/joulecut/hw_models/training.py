@@ -9,6 +9,7 @@ no gradient of its inputs) and 3:1 (the weights' update at small batches). So th
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Final
 
@@ -18,7 +19,7 @@ from joulecut.hw_models.modelling import estimate
 from joulecut.hw_models.spec import DeviceSpec
 from joulecut.workload.layer import Workload
 
-__all__ = ["STEP_OVER_FORWARD", "training_energy", "training_step"]
+__all__ = ["STEP_OVER_FORWARD", "step_of", "training_energy", "training_step"]
 
 STEP_OVER_FORWARD: Final = 3.0
 """Joules of a training step over those of the forward pass in it."""
@@ -45,13 +46,27 @@ def training_step(workload: Workload, device: DeviceSpec | str, *, batch: int) -
     >>> str(training_step(Workload("tiny", (fc,)), "reference/edge/float32", batch=1))
     '10.9 nJ [7.30 nJ to 16.4 nJ] (assumed)'
     """
-    forward = estimate(workload, device, batch=batch).total
+    return step_of(estimate(workload, device, batch=batch).total)
+
+
+def step_of(forward: Estimate) -> Estimate:
+    """Joules of a training step whose forward pass takes so many.
+
+    How far the factor is off is common to all networks on a device, and cancels in a ratio of two of them.
+    """
     step = forward.scaled(STEP_OVER_FORWARD)
     factor = Spread.factors(step.value, _FACTOR_50, _FACTOR_90)
-    low_50, high_50, low_90, high_90 = step.own.quadrature(factor).parts()
-    low_50, low_90 = min(low_50, step.value), min(low_90, step.value)
-    method = f"{STEP_OVER_FORWARD:g} x forward, {forward.method}"
-    return replace(step, own=Spread(low_50, high_50, low_90, high_90), method=method)
+    low_50, high_50, low_90, high_90 = step.common.quadrature(factor).parts()
+    low_50, low_90 = (
+        min(low, math.sqrt(step.value**2 - own**2))
+        for low, own in ((low_50, step.own.below_50), (low_90, step.own.below_90))
+    )
+    return replace(
+        step,
+        common=Spread(low_50, high_50, low_90, high_90),
+        common_with=step.common_with or "training steps",
+        method=f"{STEP_OVER_FORWARD:g} x forward, {forward.method}",
+    )
 
 
 def training_energy(workload: Workload, device: DeviceSpec | str, *, steps: int, batch: int) -> Estimate:
