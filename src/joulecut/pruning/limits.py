@@ -33,19 +33,24 @@ class Limit(Protocol):
     @property
     def what(self) -> str:
         """What is limited, in words."""
+        ...
 
     @property
     def unit(self) -> str:
         """Unit of the amounts: J, s or B."""
+        ...
 
     def ceiling(self, network: Network, /) -> float:
         """The modelled amount that is allowed, given how wide the bounds of this network are."""
+        ...
 
     def excess(self, network: Network, ceiling: float, /) -> float:
         """How much of a network is over a ceiling; 0 where nothing is."""
+        ...
 
     def check(self, network: Network, /) -> LimitCheck:
         """The limit held against a network."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
