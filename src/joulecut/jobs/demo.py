@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +9,21 @@ from typing import Final
 
 import torch
 
-from joulecut.benchmarks.data.records import Splits
+from joulecut.benchmarks.data.records import Dataset, Splits
 from joulecut.benchmarks.data.source import load_data
 from joulecut.benchmarks.networks.digits_cnn import trained_digits_cnn
 from joulecut.benchmarks.networks.dscnn import ds_cnn_fashion_mnist
 from joulecut.benchmarks.networks.resnet8 import resnet8_fashion_mnist
 from joulecut.benchmarks.records import Comparison
-from joulecut.benchmarks.training import Augment, build, train
-from joulecut.codec import write_bytes, write_text
-from joulecut.errors import UsageError
+from joulecut.benchmarks.training import Augment, TrainingRun, build, train
+from joulecut.codec import from_json, to_json, write_bytes, write_text
+from joulecut.errors import SchemaError, UsageError
 from joulecut.jobs.pruning import PruneResult, prune
+from joulecut.jobs.training_cost import costed
+from joulecut.pruning.quality_records import TrainingCost
 from joulecut.pruning.records import PruneRecord
 from joulecut.pruning.run import Progress, silent
+from joulecut.workload.from_torch import workload
 
 __all__ = ["DemoResult", "demo"]
 
@@ -62,13 +63,13 @@ def demo(
     """
     folder, report = Path(out_dir), progress or silent
     if data_dir is None:
-        digits = _Job(folder, trained_digits_cnn(), "50%", load_data("digits"), 0.0, report)
+        digits = _Job(folder, trained_digits_cnn(), "50%", load_data("digits"), None, report)
         return _demo_result([digits.run(finetune_epochs, seed)])
     splits = _fashion_mnist(data_dir)
     done = []
     for name, factory, budget in _FASHION:
-        network, seconds = _trained(name, factory, splits, folder, seed, report)
-        job = _Job(folder / name, network, budget, splits, seconds, _prefixed(name, report))
+        network, cost = _trained(name, factory, splits, folder, seed, report)
+        job = _Job(folder / name, network, budget, splits, cost, _prefixed(name, report))
         done.append(job.run(finetune_epochs, seed))
     return _demo_result(done)
 
@@ -81,7 +82,7 @@ class _Job:
     network: torch.nn.Module
     budget: str
     splits: Splits
-    trained_s: float
+    trained: TrainingCost | None
     progress: Progress
 
     def run(self, finetune_epochs: int, seed: int) -> tuple[PruneResult, Path]:
@@ -95,7 +96,7 @@ class _Job:
             seed=seed,
             progress=self.progress,
             also=(REAL_DEVICE,),
-            trained_s=self.trained_s,
+            trained=self.trained,
         )
         result.save(self.folder)
         return result, self.folder
@@ -132,8 +133,8 @@ def _trained(
     folder: Path,
     seed: int,
     progress: Progress,
-) -> tuple[torch.nn.Module, float]:
-    """A trained network and the seconds it took, from the folder where a run before left them."""
+) -> tuple[torch.nn.Module, TrainingCost]:
+    """A trained network and what that took, from the folder where a run before left them."""
     from safetensors import SafetensorError
     from safetensors.torch import load, save
 
@@ -143,23 +144,33 @@ def _trained(
     if weights.is_file() and facts.is_file():
         try:
             network.load_state_dict(load(weights.read_bytes()))
-            return network.eval(), float(json.loads(facts.read_text())["training_s"])
-        except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError) as error:
+            return network.eval(), from_json(facts.read_bytes(), TrainingCost, where=str(facts))
+        except (SafetensorError, RuntimeError, SchemaError) as error:
             raise UsageError(
                 f"{weights} holds no weights of this network.", hint=f"Delete {weights.name} to train again."
             ) from error
-    started = time.perf_counter()
-    train(
-        network,
-        splits.train,
-        epochs=_EPOCHS,
-        lr=_LR,
-        seed=seed,
-        augment=Augment(shift=2, flip=True),
-        progress=lambda done, total: progress(f"{name}: training", done, total),
-    )
-    seconds = time.perf_counter() - started
+    cost = _training(name, network, splits.train, seed, progress)
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(weights, save({key: tensor.contiguous() for key, tensor in network.state_dict().items()}))
-    write_text(facts, json.dumps({"training_s": seconds, "epochs": _EPOCHS}) + "\n")
-    return network.eval(), seconds
+    write_text(facts, to_json(cost))
+    return network.eval(), cost
+
+
+def _training(
+    name: str, network: torch.nn.Module, dataset: Dataset, seed: int, progress: Progress
+) -> TrainingCost:
+    """Train a network, and say what that took."""
+
+    def run() -> TrainingRun:
+        return train(
+            network,
+            dataset,
+            epochs=_EPOCHS,
+            lr=_LR,
+            seed=seed,
+            augment=Augment(shift=2, flip=True),
+            progress=lambda done, total: progress(f"{name}: training", done, total),
+        )
+
+    forward = workload(network.eval(), dataset.inputs[:1])
+    return costed("original", run, forward, next(network.parameters()).device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,19 +12,24 @@ import torch
 from joulecut.benchmarks.compare import benchmark
 from joulecut.benchmarks.data.records import Splits
 from joulecut.benchmarks.export import export_onnx, export_pt2
-from joulecut.benchmarks.quality import Scores, evaluate, paired_difference, parameters
-from joulecut.benchmarks.records import Comparison, LatencyReport
-from joulecut.benchmarks.training import TrainingRun
+from joulecut.benchmarks.quality import evaluate
+from joulecut.benchmarks.records import Comparison
+from joulecut.estimate import Estimate, exact
 from joulecut.hw_models.modelling import estimate
 from joulecut.hw_models.profile import EnergyProfile
 from joulecut.hw_models.spec import DeviceSpec
+from joulecut.hw_models.training import training_step
+from joulecut.jobs.limits import accuracy_estimate, limit_checks
 from joulecut.jobs.profiling import provenance
+from joulecut.jobs.qualities import Side, quality_pair
 from joulecut.jobs.result import PruneResult
-from joulecut.pruning.budget import judge_budget
+from joulecut.pruning.budget import all_of
 from joulecut.pruning.coupling.engine import Coupling
+from joulecut.pruning.memory import peak_memory
 from joulecut.pruning.pricing import pricer
+from joulecut.pruning.quality_records import QualityPair, TrainingCost
 from joulecut.pruning.recipe import recipe
-from joulecut.pruning.records import Budget, PruneRecord, Quality, QualityPair
+from joulecut.pruning.records import Budget, LimitCheck, PruneRecord
 from joulecut.pruning.run import Pruned
 from joulecut.pruning.staircase import staircases
 from joulecut.pruning.state import Progress
@@ -39,8 +43,30 @@ _BENCH_SECONDS = 8.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Priced:
+    """A network on the device: its profile, and the most bytes that one inference needs at once."""
+
+    profile: EnergyProfile
+    memory_peak: Estimate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Finish:
-    """Everything after the cut: profiles, export, benchmark, quality."""
+    """Everything after the cut: profiles, export, benchmark, quality.
+
+    Attributes:
+        graph: the original.
+        pruned: what is left of it, with the weights that it keeps.
+        device: prices both.
+        others: further devices whose joules are reported beside.
+        budget: what was asked for.
+        splits: the data; ``test`` is looked at here, once.
+        original: what training the original took, as far as known.
+        training: what was trained after the cut, kept or not.
+        seed: of the run.
+        progress: who is told.
+        notes: what a reader should know.
+    """
 
     graph: Traced
     pruned: Pruned
@@ -48,19 +74,21 @@ class Finish:
     others: tuple[DeviceSpec, ...]
     budget: Budget
     splits: Splits
-    training: TrainingRun | None
-    tuned: bool
-    trained_s: float
+    original: tuple[TrainingCost, ...]
+    training: tuple[TrainingCost, ...]
     seed: int
     progress: Progress
+    notes: tuple[str, ...] = ()
 
     def result(self) -> PruneResult:
         """Put the result together."""
         after_graph = trace(self.pruned.module, self.graph.inputs, name=self.graph.name)
-        before, after = self._profiles(after_graph)
+        old, new = self._priced(after_graph)
+        before, after = old.profile, new.profile
         with tempfile.TemporaryDirectory(prefix="joulecut-") as name:
             files, comparison = self._exports(Path(name))
-        quality = self._quality(before, after, files, comparison)
+        quality = self._quality(old, new, files, comparison)
+        limits = self._limits(after_graph, old, new, quality.after.latency)
         pair = comparison.pairs[0]
         low, high = pair.ratio.bounds(0.9)
         busy = ", on a busy machine" if pair.contended else ""
@@ -71,7 +99,7 @@ class Finish:
         record = PruneRecord(
             model=self.graph.name,
             device=self.device.name,
-            met=judge_budget(self.budget, before.total, after.total),
+            met=all_of(check.met for check in limits),
             budget=self.budget,
             before=before,
             after=after,
@@ -83,6 +111,8 @@ class Finish:
             comparison=sentence,
             also=self._also(after_graph),
             provenance=self._provenance(),
+            notes=self.notes,
+            limits=limits,
         )
         made = recipe(
             self.graph.name,
@@ -96,13 +126,20 @@ class Finish:
         )
         return PruneResult(record, self.pruned.module, made, comparison, files)
 
-    def _profiles(self, after_graph: Traced) -> tuple[EnergyProfile, EnergyProfile]:
+    def _priced(self, after_graph: Traced) -> tuple[_Priced, _Priced]:
         found = []
         for graph in (self.graph, after_graph):
             coupling = Coupling(graph.module)
+            prices = pricer(coupling, layer_works(graph), self.device)
             profile = estimate(workload(graph), self.device)
-            steps = staircases(coupling, pricer(coupling, layer_works(graph), self.device))
-            found.append(replace(profile, filters=steps, provenance={**profile.provenance, **provenance()}))
+            steps = staircases(coupling, prices)
+            peak = peak_memory(coupling, prices.layers, self.device).at(prices.sizes)
+            found.append(
+                _Priced(
+                    replace(profile, filters=steps, provenance={**profile.provenance, **provenance()}),
+                    exact(peak, "B", "modelled", "activations alive at once, and weights that lie beside"),
+                )
+            )
         return found[0], found[1]
 
     def _exports(self, folder: Path) -> tuple[dict[str, bytes], Comparison]:
@@ -130,29 +167,49 @@ class Finish:
         return files, replace(comparison, models=named, pairs=pairs)
 
     def _quality(
-        self, before: EnergyProfile, after: EnergyProfile, files: Mapping[str, bytes], comparison: Comparison
+        self, old: _Priced, new: _Priced, files: dict[str, bytes], comparison: Comparison
     ) -> QualityPair:
-        test = self.splits.test
-        old, new = evaluate(self.graph.module, test), evaluate(self.pruned.module, test)
-        change = paired_difference(old.correct, new.correct, seed=self.seed)
-        split = f"test, {len(test)} samples"
-        seconds = self.training.seconds if self.training else 0.0
-        return QualityPair(
-            before=_quality(
-                old,
-                split,
-                self.graph.module,
-                files["before.onnx"],
-                self.trained_s,
-                before,
-                comparison.models[0],
-            ),
-            after=_quality(
-                new, split, self.pruned.module, files["model.onnx"], seconds, after, comparison.models[1]
-            ),
-            accuracy_change=change.change,
-            accuracy_change_lo=change.lo,
-            accuracy_change_hi=change.hi,
+        sides = [
+            Side(
+                module,
+                len(files[name]),
+                priced.profile.total,
+                latency.p50_s,
+                priced.memory_peak,
+                training,
+            )
+            for module, name, priced, latency, training in zip(
+                (self.graph.module, self.pruned.module),
+                ("before.onnx", "model.onnx"),
+                (old, new),
+                comparison.models,
+                (self.original, self.training),
+                strict=True,
+            )
+        ]
+        return quality_pair(sides[0], sides[1], self.splits.test, seed=self.seed)
+
+    def _limits(
+        self, after_graph: Traced, old: _Priced, new: _Priced, measured: Estimate | None
+    ) -> tuple[LimitCheck, ...]:
+        """The limits; time is the device's where its file tells it, else that of onnxruntime here."""
+        energies = [old.profile.total, new.profile.total]
+        if self.budget.per == "training step":
+            energies = [
+                training_step(workload(graph), self.device, batch=self.budget.step_samples)
+                for graph in (self.graph, after_graph)
+            ]
+        duration = new.profile.duration
+        accuracy = None
+        if self.budget.min_accuracy is not None:
+            validation = self.splits.validation
+            accuracy = accuracy_estimate(evaluate(self.pruned.module, validation).accuracy, len(validation))
+        return limit_checks(
+            self.budget,
+            *energies,
+            latency=duration if duration.value else measured,
+            memory=new.memory_peak,
+            accuracy=accuracy,
         )
 
     def _also(self, after_graph: Traced) -> dict[str, tuple[Any, Any]]:
@@ -164,11 +221,13 @@ class Finish:
 
     def _weights(self) -> str:
         """How the weights came about."""
-        if self.training is None:
+        steps = [one.steps for one in self.training]
+        count = "an unknown number of" if None in steps else str(sum(step or 0 for step in steps))
+        if not self.training:
             return "no gradient step"
-        if not self.tuned:
-            return f"no gradient step: {self.training.steps} did not gain on validation and were dropped"
-        return f"fine-tuned, {self.training.steps} gradient steps"
+        if not any(one.kept for one in self.training):
+            return f"no gradient step: {count} did not gain on validation and were dropped"
+        return f"fine-tuned, {count} gradient steps"
 
     def _provenance(self) -> dict[str, str]:
         data = self.splits
@@ -186,26 +245,3 @@ class Finish:
             "confidence": format_percent(self.budget.confidence, 0),
             "weights": self._weights(),
         }
-
-
-def _quality(
-    scores: Scores,
-    split: str,
-    module: torch.nn.Module,
-    file: bytes,
-    training_s: float,
-    profile: EnergyProfile,
-    latency: LatencyReport,
-) -> Quality:
-    return Quality(
-        accuracy=scores.accuracy,
-        accuracy_lo=scores.accuracy_lo,
-        accuracy_hi=scores.accuracy_hi,
-        macro_f1=scores.macro_f1,
-        split=split,
-        size_bytes=len(file),
-        parameters=parameters(module),
-        training_s=training_s,
-        inference_energy=profile.total,
-        latency=latency.p50_s,
-    )

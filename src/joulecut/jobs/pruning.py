@@ -12,14 +12,15 @@ from torch import Tensor
 from joulecut.benchmarks.data.records import Dataset, Splits
 from joulecut.benchmarks.data.source import from_loader, load_data
 from joulecut.benchmarks.quality import check_scorable, predictions
-from joulecut.benchmarks.training import TrainingRun, finetune
 from joulecut.errors import ModelError, TraceError, UsageError
 from joulecut.hw_models.spec import DeviceSpec
 from joulecut.jobs.finishing import Finish
 from joulecut.jobs.profiling import resolve_device
+from joulecut.jobs.recovering import Recovery, chosen_recovery, recovered
 from joulecut.jobs.result import PruneResult
 from joulecut.jobs.source import loaded, traced
 from joulecut.pruning.budget import check, parse_budget
+from joulecut.pruning.quality_records import TrainingCost
 from joulecut.pruning.records import Budget
 from joulecut.pruning.run import Judge, Progress, Pruned, Samples, prune_channels, silent
 from joulecut.pruning.settings import SearchSettings
@@ -31,7 +32,6 @@ from joulecut.workload.trace import Traced, trace
 __all__ = ["PruneResult", "prune"]
 
 _QUICK = 2_000
-_FINETUNE_LR = 0.02
 
 
 def prune(
@@ -44,11 +44,12 @@ def prune(
     min_accuracy: float | None = None,
     confidence: float = 0.9,
     finetune_epochs: int = 0,
+    recovery: Recovery | str | None = None,
     seed: int = 0,
     force: bool = False,
     progress: Progress | None = None,
     also: tuple[str, ...] = (),
-    trained_s: float = 0.0,
+    trained: TrainingCost | None = None,
     settings: SearchSettings | None = None,
 ) -> PruneResult:
     """Cut a network to a budget in joules, and check what is left.
@@ -62,11 +63,12 @@ def prune(
         min_accuracy: lowest validation accuracy allowed, 0 to 1.
         confidence: of the bound that must meet a budget given as text, 0.5 or 0.9; a record has its own.
         finetune_epochs: epochs of training on the result; kept only where validation gains by it.
+        recovery: a loop of your own in its place (``jobs.recovering.Recovery``), or its name.
         seed: of everything random.
         force: go on with fewer than 64 calibration samples.
         progress: ``progress(stage, done, total)``.
         also: further devices whose joules are reported beside.
-        trained_s: seconds that training the original took, where they are known.
+        trained: what training the original took, where that is known.
         settings: of the search.
 
     Raises:
@@ -81,15 +83,24 @@ def prune(
     splits = load_data(data) if isinstance(data, str) else from_loader(data)
     graph = _first_sample(_traced(network, example, splits.calibration))
     _check_fits(graph, splits)
-    if finetune_epochs and splits.train is None:
-        raise UsageError("there are no training data to fine-tune on.", hint="Leave --finetune out.")
     report = progress or silent
+    chosen = chosen_recovery(finetune_epochs, recovery, seed=seed, progress=report)
+    if chosen is not None and splits.train is None:
+        raise UsageError("there are no training data to fine-tune on.", hint="Leave --finetune out.")
     pruned = _cut(
         graph, layer_works(graph), spec, limit, splits, force, report, settings or SearchSettings(seed=seed)
     )
-    pruned, training, tuned = _finetuned(pruned, splits, finetune_epochs, seed, report)
-    finish = Finish(graph, pruned, spec, others, limit, splits, training, tuned, trained_s, seed, report)
-    return finish.result()
+    training: tuple[TrainingCost, ...] = ()
+    notes: tuple[str, ...] = ()
+    if chosen is not None:
+        stage, loop = chosen
+        found = recovered(pruned.module, loop, splits, graph.inputs, stage=stage, seed=seed)
+        pruned = replace(pruned, module=found.module, rows=(*pruned.rows, found.row))
+        training, notes = (found.cost,), (found.note,)
+    original = () if trained is None else (trained,)
+    return Finish(
+        graph, pruned, spec, others, limit, splits, original, training, seed, report, notes
+    ).result()
 
 
 def _cut(
@@ -180,28 +191,3 @@ def _judge(validation: Dataset) -> Judge:
         return float((torch.cat(hits) == part.labels).float().mean())
 
     return judge
-
-
-def _finetuned(
-    pruned: Pruned, splits: Splits, epochs: int, seed: int, progress: Progress
-) -> tuple[Pruned, TrainingRun | None, bool]:
-    """Train the result where asked; the weights before stay where validation does not gain (then False)."""
-    if not epochs or splits.train is None:
-        return pruned, None, False
-    from joulecut.pruning.coupling.cut import copied
-
-    candidate = copied(pruned.module)
-    training = finetune(
-        candidate,
-        splits.train,
-        epochs=epochs,
-        lr=_FINETUNE_LR,
-        seed=seed,
-        progress=lambda done, total: progress("fine-tuning", done, total),
-    )
-    judge = _judge(splits.validation)
-    after = judge(candidate, False)
-    better = after > judge(pruned.module, False)
-    row = (f"fine-tuned for {epochs} epochs{'' if better else ', not kept'}", after)
-    module = candidate if better else pruned.module
-    return replace(pruned, module=module, rows=(*pruned.rows, row)), training, better

@@ -21,10 +21,10 @@ from joulecut.pruning.coupling.cut import copied
 from joulecut.pruning.quality_records import TrainingCost
 from joulecut.pruning.run import Progress
 from joulecut.reports.text import points
-from joulecut.workload.callables import AuthorsCode
+from joulecut.workload.callables import AuthorsCode, find
 from joulecut.workload.from_torch import workload
 
-__all__ = ["Recovered", "Recovery", "bundled_loop", "recovered"]
+__all__ = ["Recovered", "Recovery", "bundled_loop", "chosen_recovery", "recovered"]
 
 Recovery = Callable[[fx.GraphModule, Dataset], TrainingRun | None]
 """Trains a network in place on the training data; says how many steps that took, or nothing.
@@ -75,6 +75,34 @@ def bundled_loop(epochs: int, *, seed: int, progress: Progress, lr: float = _FIN
 
     loop.__name__ = f"fine-tune, {epochs} epoch{'s' if epochs != 1 else ''}"
     return loop
+
+
+def chosen_recovery(
+    epochs: int, own: Recovery | str | None, *, seed: int, progress: Progress
+) -> tuple[str, Recovery] | None:
+    """The recovery that the user asks for, and its stage in the report; None for none.
+
+    Args:
+        epochs: of the bundled loop; 0 for none.
+        own: a loop of the user, or its name, as ``file.py:callable``.
+        seed: of the bundled loop.
+        progress: told by the bundled loop.
+
+    Raises:
+        UsageError: both are asked for, or there is no such callable.
+    """
+    if epochs and own is not None:
+        raise UsageError("a recovery is either the bundled loop or one of your own.", hint="Leave one out.")
+    if epochs:
+        return "fine-tune", bundled_loop(epochs, seed=seed, progress=progress)
+    if own is None or callable(own):
+        return None if own is None else ("recovery", own)
+    hint = "Give package.module:callable or file.py:callable."
+    source, _, name = own.rpartition(":")
+    found: object = find(source, name, hint=hint, failure=UsageError) if source else None
+    if not callable(found):
+        raise UsageError(f"{own[:200]!r} is no callable that recovers a network.", hint=hint)
+    return "recovery", found
 
 
 def recovered(

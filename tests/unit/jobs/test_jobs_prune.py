@@ -113,6 +113,48 @@ def test_the_quality_is_that_of_both_networks_on_the_same_samples(result: PruneR
     assert quality.after.inference_energy == result.record.after.total
     assert quality.after.split == "test, 100 samples"
     assert quality.after.training_s == 0
+    assert (quality.before.training, quality.after.training) == ((), ())
+    assert (quality.before.training_energy, quality.after.training_energy) == (None, None)
+
+
+def test_every_class_has_its_f1_and_the_mean_is_that_of_the_classes(result: PruneResult) -> None:
+    quality = result.record.quality
+    assert quality is not None
+    for one in (quality.before, quality.after):
+        assert sum(each.support for each in one.classes) == 100
+        assert one.macro_f1 == pytest.approx(sum(each.f1 for each in one.classes) / len(one.classes))
+        assert one.macro_f1_lo is not None
+        assert one.macro_f1_hi is not None
+        assert one.macro_f1_lo <= one.macro_f1 <= one.macro_f1_hi
+        assert all(0 <= each.f1_lo <= each.f1 + 1e-12 <= each.f1_hi + 2e-12 for each in one.classes)
+    assert quality.macro_f1_change == pytest.approx(quality.after.macro_f1 - quality.before.macro_f1)
+
+
+def test_the_memory_peak_is_that_of_the_widest_moment(result: PruneResult) -> None:
+    """The first convolution reads 64 and writes 16 x 64 float32 values; the weights lie beside them."""
+    quality = result.record.quality
+    assert quality is not None
+    peak = quality.before.memory_peak
+    assert peak is not None
+    weights = 9 * 16 + 32 + 32 + 9 * 16 * 12 + 12 + 12 * 4 + 4  # with the statistics of the batch norm
+    assert peak.value - 4 * (64 + 16 * 64) == pytest.approx(4 * weights, abs=4 * 65)
+    assert (peak.unit, peak.origin) == ("B", "modelled")
+    assert quality.after.memory_peak is not None
+    assert quality.after.memory_peak.value < peak.value
+
+
+def test_each_limit_is_judged_by_itself() -> None:
+    budget = Budget(share=0.8, min_accuracy=0.0)
+    record = prune(network(), budget=budget, device=DEVICE, data=data(200)).record
+    checks = {check.what: check for check in record.limits}
+    assert list(checks) == ["Energy of one inference", "Validation accuracy"]
+    assert {check.met for check in record.limits} == {"yes"}
+    energy = checks["Energy of one inference"]
+    assert energy.asked == "at most 80.0 % of the original"
+    assert energy.figure is not None
+    assert energy.figure.value == pytest.approx(record.after.total.value / record.before.total.value)
+    assert checks["Validation accuracy"].figure is not None
+    assert checks["Validation accuracy"].figure.n == 40
 
 
 def test_the_folder_holds_these_files_and_they_load(result: PruneResult, folder: Path) -> None:
@@ -214,7 +256,7 @@ def pixels(x: Tensor) -> Any:
         (nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), {}, UsageError, "no channel that can be removed"),
         (network(), {"example": torch.zeros(1, 1, 9, 9)}, UsageError, r"samples of shape \[1, 9, 9\]"),
         (network(), {"budget": "0%"}, UsageError, "above 0"),
-        (network(), {"budget": Budget()}, UsageError, "either joules or a share"),
+        (network(), {"budget": Budget()}, UsageError, "limits joules, time or memory"),
         (network(), {"budget": "1%"}, BudgetUnreachable, "out of reach"),
         (network(), {"device": "reference/edge/float23"}, UsageError, "reference/edge/float32"),
         (network(), {"data": data(90)}, UsageError, "54 calibration samples are too few"),
@@ -241,15 +283,33 @@ def test_a_given_budget_takes_a_floor_of_its_own() -> None:
 
 def test_a_fine_tune_is_kept_only_where_validation_gains_and_says_which() -> None:
     """A network cut hard and labelled by its own original has something to learn."""
-    tuned = prune(network(), budget="35%", device=DEVICE, data=data(), finetune_epochs=3, force=True)
-    rows = dict(tuned.record.rows)
-    quality = tuned.record.quality
+    record = prune(network(), budget="35%", device=DEVICE, data=data(), finetune_epochs=3, force=True).record
+    quality = record.quality
     assert quality is not None
+    (cost,) = quality.after.training
     assert quality.before.training_s == 0.0
-    assert quality.after.training_s > 0.0
-    if "fine-tuned for 3 epochs" in rows:
-        assert rows["fine-tuned for 3 epochs"] > rows["pruned"]
-        assert tuned.record.provenance["weights"].startswith("fine-tuned, 9 gradient steps")  # 3 x 300 / 128
+    assert quality.after.training_s == cost.duration_s > 0.0
+    assert (cost.stage, cost.steps, cost.batch) == ("fine-tune", 6, 128)  # 300 samples make 2 steps an epoch
+    assert quality.after.training_energy == cost.energy
+    name, accuracy = record.rows[-1]
+    if cost.kept:
+        assert name == "fine-tune, 3 epochs"
+        assert accuracy > dict(record.rows)["pruned"]
+        assert record.provenance["weights"] == "fine-tuned, 6 gradient steps"
+        assert "are kept: validation accuracy moved by +" in record.notes[0]
     else:
-        assert rows["fine-tuned for 3 epochs, not kept"] <= rows["pruned"]
-        assert tuned.record.provenance["weights"].startswith("no gradient step")
+        assert name == "fine-tune, 3 epochs, not kept"
+        assert record.provenance["weights"].startswith("no gradient step: 6 did not gain")
+        assert "were rolled back: validation accuracy moved by " in record.notes[0]
+
+
+def test_a_recovery_that_fails_is_told_before_anything_is_saved() -> None:
+    def recovery(module: Any, train: Any) -> None:
+        raise ValueError("no such batch")
+
+    with pytest.raises(UsageError, match=r"the recovery recovery failed: ValueError: no such batch\."):
+        prune(network(), budget="60%", device=DEVICE, data=data(200), recovery=recovery)
+    with pytest.raises(UsageError, match="either the bundled loop or one of your own"):
+        prune(network(), budget="60%", device=DEVICE, data=data(200), recovery=recovery, finetune_epochs=1)
+    with pytest.raises(UsageError, match="is no callable that recovers"):
+        prune(network(), budget="60%", device=DEVICE, data=data(200), recovery="no-such-thing")
