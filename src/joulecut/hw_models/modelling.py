@@ -109,11 +109,7 @@ def estimate(
     spec = device if isinstance(device, DeviceSpec) else device_by_name(device)
     _check(workload, batch, latency_s)
     layers = tuple(rebatched(layer, workload.batch, batch) for layer in workload.layers)
-    sparse = {
-        layer.path: sparse_price(spec, layer, zeros[layer.path])
-        for layer in layers
-        if zeros and layer.path in zeros
-    }
+    sparse = _sparse(spec, layers, zeros or {})
     costs = [sparse[e.path].cost if e.path in sparse else layer_cost(spec, e) for e in layers]
     costs.append(overhead_cost(spec))
     mode = spec.mode
@@ -267,6 +263,15 @@ def _duration(rows: Sequence[LayerEnergy], latency_s: float | None, model: _Mode
     if not any(row.time.value for row in rows):
         return exact(0.0, "s", _origin(model.device), f"{model.device.name} has no time")
     return total((row.time for row in rows), unit="s", method=f"{model.mode} model")
+
+
+def _sparse(
+    device: DeviceSpec, layers: Sequence[LayerWork], zeros: Mapping[str, Zeros]
+) -> dict[str, SparsePrice]:
+    """Prices of the layers with zero weights, by path."""
+    return {
+        layer.path: sparse_price(device, layer, zeros[layer.path]) for layer in layers if layer.path in zeros
+    }
 
 
 def _zeros_told(prices: Mapping[str, SparsePrice]) -> dict[str, str]:
