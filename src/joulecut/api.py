@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from joulecut.profiler.records import Measurement
     from joulecut.profiler.sensors.sensor import Sensor
     from joulecut.pruning.records import Budget
+    from joulecut.pruning.settings import Strategy
 
 __all__ = [
     "PruneResult",
@@ -73,9 +74,13 @@ def prune(
     data: Any,
     min_accuracy: float | None = None,
     confidence: float = 0.9,
+    strategy: Strategy = "channels",
+    layer: str = "",
     finetune_epochs: int = 0,
     seed: int = 0,
     force: bool = False,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> PruneResult:
     """Cut a network to a budget in joules (see ``joulecut.jobs.pruning.prune``).
@@ -97,9 +102,13 @@ def prune(
         data=data,
         min_accuracy=min_accuracy,
         confidence=confidence,
+        strategy=strategy,
+        layer=layer,
         finetune_epochs=finetune_epochs,
         seed=seed,
         force=force,
+        checkpoint=checkpoint,
+        resume=resume,
         progress=progress,
     )
 

@@ -8,11 +8,14 @@ from pathlib import Path
 
 from joulecut.cli.arguments import count, path_text, positive_count, share
 from joulecut.cli.output import Output, check_folder
+from joulecut.errors import UsageError
 
 __all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "cut a network to a budget in joules"
-STRATEGIES = ("channels", "nodes", "blocks")
+STRATEGIES = ("channels", "nodes", "blocks", "auto")
+CHECKPOINT = "checkpoint.safetensors"
+"""Name of the search's state in the folder of the result; gone when the result is there."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strategy",
         choices=STRATEGIES,
         default="channels",
-        help="channels to a budget (the default), nodes of one layer, or whole blocks",
+        help="what may go: channels (the default), nodes, blocks (and layers), or auto, all of them",
     )
-    _add_channels(parser)
-    _add_nodes(parser)
+    _add_search(parser)
+    _add_named(parser)
     parser.add_argument(
         "--input", metavar="SPEC", help="shapes of the inputs, where the data does not give them"
     )
@@ -41,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(require=partial(_require, parser=parser))
 
 
-def _add_channels(parser: argparse.ArgumentParser) -> None:
+def _add_search(parser: argparse.ArgumentParser) -> None:
     """Options of a search to a budget."""
     parser.add_argument(
         "--budget", metavar="12mJ|50%", help="joules per inference, or a share of the original"
@@ -61,11 +64,14 @@ def _add_channels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--finetune", metavar="EPOCHS", type=count, default=0, help="train the result for that many epochs"
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from where a run into the same folder was stopped"
+    )
 
 
-def _add_nodes(parser: argparse.ArgumentParser) -> None:
-    """Options that name what goes."""
-    parser.add_argument("--layer", metavar="PATH", help="nodes: the layer, as features.3")
+def _add_named(parser: argparse.ArgumentParser) -> None:
+    """Options that name what goes, in place of a budget."""
+    parser.add_argument("--layer", metavar="PATH", default="", help="nodes: the layer, as features.3")
     many = parser.add_mutually_exclusive_group()
     many.add_argument("--count", metavar="N", type=positive_count, help="nodes: so many, the lowest ranked")
     many.add_argument("--share", metavar="S", type=share, help="nodes: at most that share, as 30%% or 0.3")
@@ -78,12 +84,25 @@ def _add_nodes(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _names(args: argparse.Namespace) -> bool:
+    """Whether the arguments name what goes, so that nothing has to be searched."""
+    chosen = any(value is not None for value in (args.count, args.share, args.threshold))
+    return bool(args.block) or chosen
+
+
 def _require(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Leave as argparse does where an option is missing that the strategy needs."""
-    needed = {"channels": ("budget", "device", "data"), "nodes": ("layer",), "blocks": ("block",)}
-    missing = [f"--{name}" for name in needed[args.strategy] if not getattr(args, name)]
-    if args.strategy == "nodes" and args.count is None and args.share is None and args.threshold is None:
-        missing.append("one of --count, --share, --threshold")
+    """Leave as argparse does where an option is missing that the others need."""
+    needed: tuple[str, ...] = ("budget", "device", "data")
+    if _names(args):
+        needed = () if args.block else ("layer",)
+        strategy = "blocks" if args.block else "nodes"
+        if args.strategy != strategy or args.budget:
+            given = "--budget" if args.budget else f"--strategy {args.strategy}"
+            named = "--block" if args.block else "--count, --share and --threshold"
+            parser.error(f"{named} belong to --strategy {strategy} without a budget, not to {given}")
+    elif args.layer and args.strategy != "nodes":
+        parser.error("--layer belongs to --strategy nodes")
+    missing = [f"--{name}" for name in needed if not getattr(args, name)]
     if missing:
         parser.error(f"the following arguments are required: {', '.join(missing)}")
 
@@ -93,10 +112,20 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
     Raises:
         OutputError: the folder cannot be written.
+        UsageError: a stopped run lies in the folder.
     """
     args.require(args)
-    check_folder(args.output, force=args.force)
-    return _search(args, out) if args.strategy == "channels" else _remove(args, out)
+    checkpoint = Path(args.output) / CHECKPOINT
+    if checkpoint.is_file() and not args.resume and not args.force:
+        raise UsageError(
+            f"{args.output} holds a run that was stopped.",
+            hint="--resume to go on with it, --force to start again.",
+        )
+    if args.resume and not checkpoint.is_file():
+        out.note(f"nothing to go on with in {args.output}: starting from the beginning.")
+        args.resume = False
+    check_folder(args.output, force=args.force or args.resume)
+    return _remove(args, out) if _names(args) else _search(args, out, checkpoint)
 
 
 def _remove(args: argparse.Namespace, out: Output) -> int:
@@ -124,7 +153,7 @@ def _remove(args: argparse.Namespace, out: Output) -> int:
     return 0
 
 
-def _search(args: argparse.Namespace, out: Output) -> int:
+def _search(args: argparse.Namespace, out: Output, checkpoint: Path) -> int:
     from joulecut import api
     from joulecut.cli.verdict import exit_code
     from joulecut.reports.console import print_prune
@@ -138,12 +167,17 @@ def _search(args: argparse.Namespace, out: Output) -> int:
             data=args.data,
             min_accuracy=args.min_accuracy,
             confidence=args.confidence,
+            strategy=args.strategy,
+            layer=args.layer,
             finetune_epochs=args.finetune,
             seed=args.seed,
             force=args.force,
+            checkpoint=checkpoint,
+            resume=args.resume,
             progress=progress,
         )
         result.save(Path(args.output))
+    checkpoint.unlink(missing_ok=True)
     out.note(f"saved the result in {args.output}")
     out.show(result.record, print_prune)
     return exit_code(result.record, out, result.comparison)

@@ -122,6 +122,7 @@ class Finish:
             seed=self.seed,
             groups=self.pruned.kept,
             indices=self.pruned.indices,
+            blocks=self.pruned.blocks,
             inputs=self.graph.inputs,
         )
         return PruneResult(record, self.pruned.module, made, comparison, files)

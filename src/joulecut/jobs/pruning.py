@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,9 +24,8 @@ from joulecut.pruning.budget import check, parse_budget
 from joulecut.pruning.quality_records import TrainingCost
 from joulecut.pruning.records import Budget
 from joulecut.pruning.run import Judge, Progress, Pruned, Samples, prune_channels, silent
-from joulecut.pruning.settings import SearchSettings
+from joulecut.pruning.settings import SearchSettings, Strategy
 from joulecut.workload.from_torch import layer_works
-from joulecut.workload.layer import LayerWork
 from joulecut.workload.sources import LoadedModel
 from joulecut.workload.trace import Traced, trace
 
@@ -43,10 +43,14 @@ def prune(
     data: Any,
     min_accuracy: float | None = None,
     confidence: float = 0.9,
+    strategy: Strategy = "channels",
+    layer: str = "",
     finetune_epochs: int = 0,
     recovery: Recovery | str | None = None,
     seed: int = 0,
     force: bool = False,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
     also: tuple[str, ...] = (),
     trained: TrainingCost | None = None,
@@ -62,14 +66,18 @@ def prune(
         data: a DataLoader, a pair (x, y), or the name of data as on the command line.
         min_accuracy: lowest validation accuracy allowed, 0 to 1.
         confidence: of the bound that must meet a budget given as text, 0.5 or 0.9; a record has its own.
+        strategy: what may go: ``channels``, ``nodes``, ``blocks`` (and layers), ``weights`` or ``auto``, all.
+        layer: with ``nodes``: only those of this layer.
         finetune_epochs: epochs of training on the result; kept only where validation gains by it.
         recovery: a loop of your own in its place (``jobs.recovering.Recovery``), or its name.
         seed: of everything random.
         force: go on with fewer than 64 calibration samples.
+        checkpoint: a file that holds the state of the search after every step; it stays when the run ends.
+        resume: go on from that file.
         progress: ``progress(stage, done, total)``.
         also: further devices whose joules are reported beside.
         trained: what training the original took, where that is known.
-        settings: of the search.
+        settings: of the search, in place of ``strategy``, ``layer`` and ``seed``.
 
     Raises:
         UsageError: bad input.
@@ -87,9 +95,9 @@ def prune(
     chosen = chosen_recovery(finetune_epochs, recovery, seed=seed, progress=report)
     if chosen is not None and splits.train is None:
         raise UsageError("there are no training data to fine-tune on.", hint="Leave --finetune out.")
-    pruned = _cut(
-        graph, layer_works(graph), spec, limit, splits, force, report, settings or SearchSettings(seed=seed)
-    )
+    search = settings or SearchSettings(seed=seed, strategy=strategy, layer=layer)
+    kept = None if checkpoint is None else Path(checkpoint)
+    pruned = _cut(graph, spec, limit, splits, force, report, search, kept, resume)
     training: tuple[TrainingCost, ...] = ()
     notes: tuple[str, ...] = ()
     if chosen is not None:
@@ -105,18 +113,19 @@ def prune(
 
 def _cut(
     graph: Traced,
-    works: dict[str, LayerWork],
     device: DeviceSpec,
     budget: Budget,
     splits: Splits,
     force: bool,
     progress: Progress,
     settings: SearchSettings,
+    checkpoint: Path | None,
+    resume: bool,
 ) -> Pruned:
     try:
         return prune_channels(
             graph,
-            works,
+            layer_works(graph),
             device=device,
             budget=budget,
             calibration=Samples(splits.calibration.inputs, splits.calibration.labels),
@@ -124,6 +133,8 @@ def _cut(
             force=force,
             progress=progress,
             settings=settings,
+            checkpoint=checkpoint,
+            resume=resume,
         )
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # public, and not in __all__
         raise ModelError(

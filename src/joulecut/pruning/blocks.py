@@ -87,12 +87,13 @@ def without_blocks(traced: Traced, parts: Iterable[Removable | str]) -> Traced:
 
     Args:
         traced: a captured network.
-        parts: blocks or layers of it, or names of blocks.
+        parts: blocks or layers of it, or their names; a block comes before a layer of the same name.
 
     Raises:
         UsageError: no such block.
     """
     named = {block.name: block for block in removable_blocks(traced)}
+    named |= {layer.name: layer for layer in removable_layers(traced) if layer.name not in named}
     chosen = [_find(part, named, traced.name) if isinstance(part, str) else part for part in parts]
     with quiet_torch():  # torch warns about its own tree specs while copying
         graph = copy.deepcopy(traced.module.graph)
@@ -116,7 +117,8 @@ def _find(name: str, named: dict[str, Removable], network: str) -> Removable:
     if name not in named:
         known = ", ".join(list(named)[:8]) or "none"
         raise UsageError(
-            f"{network} has no block {name[:120]!r} that can be removed.", hint=f"Blocks that can: {known}."
+            f"{network} has no block {name[:120]!r} that can be removed.",
+            hint=f"Blocks and layers that can: {known}.",
         )
     return named[name]
 

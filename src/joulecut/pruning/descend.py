@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
 from joulecut.pruning.candidates.channels import statistics
-from joulecut.pruning.candidates.option import View
 from joulecut.pruning.candidates.sources import sources
 from joulecut.pruning.elimination import propose
 from joulecut.pruning.exchange import Exchange, Exchanger, held_out_loss
@@ -85,7 +85,7 @@ def _exchanged(run: Run) -> Network:
         return run.here
     reference = run.folded(held_out.inputs)
     exchanger = Exchanger(
-        run.folded,
+        replace(run.folded, dropped=run.here.dropped),
         run.teacher,
         run.settings.refit,
         held_out_loss(held_out.inputs, lambda logits: loss_against(logits, held_out.labels, reference)),
@@ -117,8 +117,7 @@ def _order(run: Run) -> Mapping[str, tuple[int, ...]]:
     with torch.no_grad():
         _, values = network.run(teacher.inputs, keep=None)
     taken = [step.taken for step in run.steps if step.put_back is None]
-    view = View(network, values, teacher, run.pricer, run.device.channel_step, len(taken))
-    known = statistics(view, run.settings)
+    known = statistics(network, values, teacher, run.settings, len(taken))
     order: dict[str, tuple[int, ...]] = {}
     for group in network.coupling.groups():
         left = tuple(c for removed in taken if removed.group == group.name for c in removed.channels)
@@ -132,7 +131,8 @@ def _book_exchange(run: Run, exchange: Exchange, accuracy: float | None, duratio
     total = run.total(exchange.network)
     group, channels = exchange.cut
     back, restored = exchange.restored
-    returned_j = run.pricer.saving_j(widths(exchange.network), back, len(restored))
+    gone = exchange.network.gone
+    returned_j = run.pricer.saving_j(widths(exchange.network), back, len(restored), gone)
     net_j = (run.steps[-1].total.value if run.steps else run.before.value) - total.value
     gain = exchange.after - exchange.before
     run.book(

@@ -86,7 +86,8 @@ def gather(
         ridge: relative to the mean diagonal.
         seed: for the labels sampled from the network's own predictions.
     """
-    names = {layer.node for group in network.coupling.groups() for layer, _ in readers(group, layers)}
+    groups = network.coupling.groups()
+    names = {layer.node for group in groups for layer, _ in readers(group, layers) if layer.node in values}
     inverse: dict[str, Tensor] = {}
     for name in sorted(names):
         layer = layers[name]

@@ -66,7 +66,7 @@ class Exchanger:
     """Local search over end points.
 
     Args:
-        original: the network before any cut.
+        original: the network before any cut, without the blocks and layers that are left out.
         teacher: its pre-activations on the samples of the refit.
         settings: of the refits.
         loss: held-out loss of a network.
@@ -123,7 +123,7 @@ class Exchanger:
         )
 
     def start(self, kept: Mapping[str, tuple[int, ...]]) -> Network:
-        """The original cut anew to the widths of what is kept, the channels as the order has them, refitted."""
+        """The original cut to the widths of what is kept, the channels as the order has them, refitted."""
         widths = {name: len(channels) for name, channels in kept.items()}
         return refit(self._narrowed(widths), self.teacher, self.settings)
 
@@ -157,11 +157,11 @@ class Exchanger:
         fits: dict[str, int] | None = None
         while widths[restored] < len(self.order[restored]):
             widths[restored] = min(_next(widths[restored], self.step), len(self.order[restored]))
-            if self.pricer.total_j(widths) > limit:
+            if self.pricer.total_j(widths, self.original.gone) > limit:
                 break
             fits = dict(widths)
         if fits is not None:
-            yield self.pricer.total_j(fits), _Move(cut, restored, fits)
+            yield self.pricer.total_j(fits, self.original.gone), _Move(cut, restored, fits)
 
 
 def _next(width: int, step: int) -> int:

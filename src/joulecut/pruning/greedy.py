@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from joulecut.errors import ModelError
 from joulecut.pruning.candidates.channels import chunk
 from joulecut.pruning.candidates.option import Option, Source, View
-from joulecut.pruning.network import Network, Values
+from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.records import Candidate
 from joulecut.pruning.refit import Teacher, refit
@@ -120,9 +120,9 @@ class Search:
         loss = self.loss(logits)
         if not math.isfinite(loss):
             raise ModelError(f"the loss on the calibration samples is {loss}.", hint="Check the data.")
-        view = View(network, values, self.teacher, self.pricer, self.step, count)
+        view = View(network, values, self.teacher, self.pricer, self.step, count, self.loss, loss)
         shortlist = self._shortlist(view, banned, needed_j)
-        tried = [self._measured(view, option, loss, needed_j) for option in shortlist]
+        tried = [self._measured(view, option, needed_j) for option in shortlist]
         tried = sorted(
             (t for t in tried if math.isfinite(t.record.loss)), key=lambda t: (t.record.price, t.key)
         )
@@ -140,39 +140,26 @@ class Search:
 
     def energy_j(self, network: Network) -> float:
         """Joules of one inference."""
-        return self.pricer.total_j({name: len(kept) for name, kept in network.kept.items()})
+        return self.pricer.total_j({name: len(kept) for name, kept in network.kept.items()}, network.gone)
 
     def _shortlist(self, view: View, banned: Callable[[Option], bool], needed_j: float) -> list[Option]:
-        """The options that promise the least loss per joule needed.
+        """The options of each kind that promise the least loss per joule needed.
 
         A saving counts up to what is still needed: near the end, a large removal that overshoots must beat
         the small ones that would do.
         """
-        options = [option for source in self.sources for option in source(view) if not banned(option)]
-        options.sort(key=lambda option: (option.cost / min(option.saving_j, needed_j), option.key))
-        return options[: self.settings.shortlist]
+        found: list[Option] = []
+        for source in self.sources:
+            options = [option for option in source(view) if not banned(option)]
+            options.sort(key=lambda option: (option.cost / min(option.saving_j, needed_j), option.key))
+            found.extend(options[: source.most])
+        return found
 
-    def _measured(self, view: View, option: Option, loss: float, needed_j: float) -> _Tried:
+    def _measured(self, view: View, option: Option, needed_j: float) -> _Tried:
         """An option with its true loss."""
         network = option.build()
-        rise = self.loss(_rerun(view, network, option.starts)) - loss
+        rise = self.loss(view.rerun(network, option.starts)) - view.now
         useful_j = min(option.saving_j, needed_j)
         price = rise / useful_j if rise > 0 else rise * useful_j
         record = Candidate(option.name, option.channels, option.saving_j, rise, price, option.kind)
         return _Tried(option.key, record, network)
-
-
-def _rerun(view: View, network: Network, starts: frozenset[str]) -> Tensor:
-    """The logits with an option, reusing every value that it leaves unchanged but for its slices."""
-    changed: set[str] = set()
-    beside: dict[fx.Node, None] = {}
-    for node in view.network.coupling.module.graph.nodes:
-        if node.op == "output":
-            continue
-        if node.name in starts or any(read.name in changed for read in node.all_input_nodes):
-            changed.add(node.name)
-            beside.update(dict.fromkeys(node.all_input_nodes))
-    unchanged = [n for n in beside if n.name not in changed and n.op != "get_attr"]
-    known: Values = view.network.sliced_values(view.values, network, unchanged)
-    with torch.no_grad():
-        return network.run(view.teacher.inputs, known=known)[0]

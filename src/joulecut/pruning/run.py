@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, fx
 
 from joulecut.errors import BudgetUnreachable, UsageError
 from joulecut.hw_models.spec import DeviceSpec
+from joulecut.pruning.blocks import removable_blocks, removable_layers, without_blocks
 from joulecut.pruning.budget import judge_budget
-from joulecut.pruning.candidates.channels import chunk
+from joulecut.pruning.candidates.sources import narrowest
+from joulecut.pruning.checkpoint import Checkpoint, identity
 from joulecut.pruning.coupling.cut import check_runs
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.descend import descend
@@ -26,7 +30,7 @@ from joulecut.pruning.state import Judge, Progress, Run, Samples, samples_that_f
 from joulecut.workload.layer import LayerWork
 from joulecut.workload.trace import Traced
 
-__all__ = ["Judge", "Progress", "Pruned", "Samples", "prune_channels", "silent"]
+__all__ = ["Judge", "Progress", "Pruned", "Samples", "prune_channels", "prune_path", "silent"]
 
 _FEWEST_SAMPLES = 64
 
@@ -40,6 +44,7 @@ class Pruned:
         kept: living channels (original indices) by group.
         sizes: original width by group.
         indices: kept indices by parameter name and dimension.
+        blocks: blocks and layers that were left out.
         steps: what was removed, in order, and what else was at hand.
         refused: channels that had to stay.
         rows: validation accuracy by stage.
@@ -49,6 +54,7 @@ class Pruned:
     kept: dict[str, tuple[int, ...]]
     sizes: dict[str, int]
     indices: dict[str, dict[int, list[int]]]
+    blocks: tuple[str, ...]
     steps: tuple[PruneStep, ...]
     refused: tuple[Refusal, ...]
     rows: tuple[tuple[str, float], ...]
@@ -65,12 +71,14 @@ def prune_channels(
     force: bool = False,
     progress: Progress = silent,
     settings: SearchSettings | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
 ) -> Pruned:
-    """Remove channels until a network meets its budget.
+    """Remove channels, nodes, blocks or layers until a network meets its budget.
 
-    The batch norms are recalibrated first, so that no later gain is theirs. Then, step by step, the group
-    with the least true loss per joule loses one device step of channels, and the rest is refitted in closed
-    form. No gradient step is taken, and labels only choose: no weight is fitted to them.
+    The batch norms are recalibrated first, so that no later gain is theirs. Then, step by step, what has the
+    least true loss per joule goes, and the rest is refitted in closed form. No gradient step is taken, and
+    labels only choose: no weight is fitted to them.
 
     Args:
         traced: the network.
@@ -82,24 +90,72 @@ def prune_channels(
         force: go on with fewer than 64 calibration samples.
         progress: called with stage, done and total.
         settings: of the search.
+        checkpoint: a file that holds the state of the search after every step.
+        resume: go on from that file.
 
     Raises:
-        UsageError: too few samples, or a lowest accuracy without labelled validation data.
+        UsageError: too few samples, a lowest accuracy without labelled validation data, or a checkpoint that
+            is not of this run.
         BudgetUnreachable: with the best point found.
+        ModelError: the loss on the calibration samples is not finite.
+        OutputError: the checkpoint cannot be written.
     """
-    _check_samples(calibration, budget, judge, force)
-    run = _prepare(traced, works, device, budget, calibration, judge, progress, settings or SearchSettings())
+    chosen = settings or SearchSettings()
+    run = _prepare(traced, works, device, budget, calibration, judge, force, progress, chosen)
+    if checkpoint is not None:
+        given = identity(traced.module, calibration, device, budget, chosen)
+        kept = Checkpoint(checkpoint, given)
+        if resume:
+            kept.resume(run)
+        run.save = kept.save
+    return _result(run, traced)
+
+
+def prune_path(
+    traced: Traced,
+    works: dict[str, LayerWork],
+    *,
+    device: DeviceSpec,
+    budgets: Sequence[Budget],
+    calibration: Samples,
+    judge: Judge | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+    settings: SearchSettings | None = None,
+) -> Iterator[Pruned]:
+    """The same for several budgets, the largest first: the search for each goes on where the last one ended.
+
+    Args:
+        budgets: in the order in which they are to be met.
+
+    Raises:
+        As ``prune_channels``, when the budget's turn comes.
+    """
+    if not budgets:
+        return
+    chosen = settings or SearchSettings()
+    run = _prepare(traced, works, device, budgets[0], calibration, judge, force, progress, chosen)
+    for budget in budgets:
+        run.aim(budget)
+        yield _result(run, traced)
+
+
+def _result(run: Run, traced: Traced) -> Pruned:
+    """Search, refit a last time, and put the network together."""
     _check_reachable(run)
-    searched = descend(run)
-    final = _finish(run, searched)
+    final = _finish(run, descend(run))
     module = _unfolded(run, final, traced)
     run.note("pruned", module)
     _check_accuracy(run, final)
+    left = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
+    groups = [g for g in run.coupling.groups() if any(part.parameter in left for part in g.slices)]
+    indices = run.coupling.indices(final.kept)
     return Pruned(
         module=module,
-        kept=dict(final.kept),
-        sizes=dict(run.pricer.sizes),
-        indices=run.coupling.indices(final.kept),
+        kept={group.name: final.kept[group.name] for group in groups},
+        sizes={group.name: group.size for group in groups},
+        indices={name: dims for name, dims in indices.items() if name in left},
+        blocks=tuple(part.name for part in final.dropped),
         steps=tuple(run.steps),
         refused=run.coupling.refused(),
         rows=tuple(run.rows),
@@ -124,9 +180,11 @@ def _prepare(
     budget: Budget,
     calibration: Samples,
     judge: Judge | None,
+    force: bool,
     progress: Progress,
     settings: SearchSettings,
 ) -> Run:
+    _check_samples(calibration, budget, judge, force)
     progress("recalibrating batch norms", 0, 1)
     fit = samples_that_fit(traced.module) * settings.final_samples // settings.samples
     module = recalibrated(traced.module, calibration.part(0, min(settings.final_samples, fit)).inputs)
@@ -155,23 +213,13 @@ def _prepare(
     return run
 
 
-def _smallest(run: Run) -> dict[str, int]:
-    """The narrowest widths: one device step in each group."""
-    widths = {}
-    for name, size in run.pricer.sizes.items():
-        while taken := chunk(size, run.device.channel_step):
-            size -= taken
-        widths[name] = size
-    return widths
-
-
 def _check_reachable(run: Run) -> None:
-    best = run.pricer.total(_smallest(run))
+    best = run.pricer.total(*narrowest(run))
     if judge_budget(run.budget, run.before, best) == "yes":
         return
     raise BudgetUnreachable(
         f"a budget of {run.budget} is out of reach on {run.device.name}: "
-        f"even at the narrowest widths the network takes {best}, down from {run.before}.",
+        f"even with all that can go removed the network takes {best}, down from {run.before}.",
         best=best,
         hint="Raise the budget, or choose a smaller network.",
     )
@@ -208,7 +256,7 @@ def _finish(run: Run, network: Network) -> Network:
 
 def _unfolded(run: Run, network: Network, traced: Traced) -> fx.GraphModule:
     """The searched weights in the cut network, batch norms restored."""
-    module = run.coupling.apply(network.kept)
+    module = _without_parts(run.coupling.apply(network.kept), run.coupling.module, network)
     samples = run.final_samples
     moments = output_moments(network, samples.inputs, frozenset(pair.layer for pair in run.pairs))
     folded_names = {name for pair in run.pairs for name in (pair.weight, pair.bias)}
@@ -216,7 +264,7 @@ def _unfolded(run: Run, network: Network, traced: Traced) -> fx.GraphModule:
     for name, tensor in network.weights.items():
         if name in own and name not in folded_names:
             set_parameter(module, name, tensor.contiguous())
-    for pair in run.pairs:
+    for pair in (pair for pair in run.pairs if pair.layer not in network.gone):
         weight, bias = (network.weights[name].contiguous() for name in (pair.weight, pair.bias))
         unfold(module, pair, weight, bias, *moments[pair.layer])
     inputs = traced.inputs
@@ -224,6 +272,16 @@ def _unfolded(run: Run, network: Network, traced: Traced) -> fx.GraphModule:
         expected = tuple(_first(traced.module(*inputs)).shape)
     check_runs(module, inputs, expected)
     return module
+
+
+def _without_parts(cut: fx.GraphModule, whole: fx.GraphModule, network: Network) -> fx.GraphModule:
+    """A cut network without the blocks and layers that a search has left out."""
+    if not network.dropped:
+        return cut
+    graph = Traced("", whole, (), False)
+    named = {part.name: part for part in (*removable_layers(graph), *removable_blocks(graph))}
+    parts = [named[part.name] for part in network.dropped]
+    return without_blocks(replace(graph, module=cut), parts).module
 
 
 def _first(out: object) -> Tensor:

@@ -110,9 +110,15 @@ class Run:
             self._teacher = teach(self.folded, self.search_samples.inputs, self.settings.refit)
         return self._teacher
 
+    def aim(self, budget: Budget) -> None:
+        """Go on towards another budget; exchanges at the end of the last one are undone."""
+        self.budget = budget
+        self.steps = [step for step in self.steps if step.put_back is None]
+        self.exchanged, self.trials = None, 0
+
     def total(self, network: Network) -> Estimate:
         """The energy of a network on its way."""
-        return self.pricer.total(widths(network))
+        return self.pricer.total(widths(network), network.gone)
 
     def reached(self, network: Network) -> bool:
         """Whether a network meets the budget."""
@@ -200,7 +206,7 @@ def widths(network: Network) -> dict[str, int]:
 
 def stuck(run: Run, network: Network) -> BudgetUnreachable:
     """What to raise when nothing more can go."""
-    total = run.pricer.total(widths(network))
+    total = run.total(network)
     left = format_percent(total.value / run.before.value)
     floor = run.budget.min_accuracy
     without = (

@@ -52,7 +52,9 @@ def search(name: str, labelled: bool) -> tuple[Search, Network]:
     spec = dataclasses.replace(device("reference/edge/float32"), channel_step=1, pads=())
     prices = pricer(Coupling(graph.module), layer_works(graph), spec)
     teacher = teach(whole, x, SETTINGS.refit)
-    return Search(teacher, labels, logits, prices, 1, SETTINGS, (ChannelOptions(SETTINGS),)), whole
+    groups = frozenset(group.name for group in whole.coupling.groups())
+    source = ChannelOptions(SETTINGS, groups)
+    return Search(teacher, labels, logits, prices, 1, SETTINGS, (source,)), whole
 
 
 @pytest.mark.parametrize("labelled", [True, False])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,9 +12,10 @@ from torch import fx
 from joulecut.pruning.candidates.option import Option, View
 from joulecut.pruning.coupling.groups import Group
 from joulecut.pruning.elimination import Proposal, Statistics, gather, propose
-from joulecut.pruning.network import Network
+from joulecut.pruning.network import Network, Values
 from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.records import Kind
+from joulecut.pruning.refit import Teacher
 from joulecut.pruning.settings import SearchSettings
 
 __all__ = ["ChannelOptions", "chunk", "kind_of", "statistics", "useful_chunk"]
@@ -36,22 +37,24 @@ def useful_chunk(pricer: Pricer, network: Network, group: str, step: int) -> tup
     taken = 0
     while more := chunk(widths[group] - taken, step):
         taken += more
-        saving_j = pricer.saving_j(widths, group, taken)
+        saving_j = pricer.saving_j(widths, group, taken, network.gone)
         if saving_j > 0:
             return taken, saving_j
     return 0, 0.0
 
 
-def statistics(view: View, settings: SearchSettings) -> Statistics:
-    """What proposals need to know of every reader at the current widths."""
+def statistics(
+    network: Network, values: Values, teacher: Teacher, settings: SearchSettings, count: int
+) -> Statistics:
+    """What proposals need to know of every reader at the current widths, after so many removals."""
     return gather(
-        view.network,
-        view.teacher.layers,
-        view.values,
-        view.teacher.inputs[: settings.gradient_samples],
+        network,
+        teacher.layers,
+        values,
+        teacher.inputs[: settings.gradient_samples],
         rows=settings.gram_rows,
         ridge=settings.ridge,
-        seed=settings.seed + view.count,
+        seed=settings.seed + count,
     )
 
 
@@ -75,11 +78,16 @@ class ChannelOptions:
 
     Attributes:
         settings: of the search.
-        wanted: which groups may be cut.
+        groups: names of the groups that may be cut.
     """
 
     settings: SearchSettings
-    wanted: Callable[[Group], bool] = lambda _: True
+    groups: frozenset[str]
+
+    @property
+    def most(self) -> int:
+        """Options whose true loss is measured at one step."""
+        return self.settings.shortlist
 
     def __call__(self, view: View) -> Iterator[Option]:
         """The options now."""
@@ -87,11 +95,11 @@ class ChannelOptions:
         chunks = {
             group.name: useful_chunk(view.pricer, network, group.name, view.step)
             for group in network.coupling.groups()
-            if self.wanted(group)
+            if group.name in self.groups
         }
         if not any(count for count, _ in chunks.values()):
             return
-        known = statistics(view, self.settings)
+        known = statistics(network, view.values, view.teacher, self.settings, view.count)
         for group in network.coupling.groups():
             count, saving_j = chunks.get(group.name, (0, 0.0))
             if count:

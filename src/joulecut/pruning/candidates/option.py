@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, fx
 
 from joulecut.pruning.network import Network, Values
 from joulecut.pruning.pricing import Pricer
@@ -24,6 +28,8 @@ class View:
         pricer: joules by width.
         step: the device's channel step.
         count: removals before, for rhythms and seeds.
+        loss: of logits on the calibration inputs.
+        now: the loss of the network now.
     """
 
     network: Network
@@ -32,6 +38,32 @@ class View:
     pricer: Pricer
     step: int
     count: int
+    loss: Callable[[Tensor], float]
+    now: float
+
+    def rerun(self, network: Network, starts: frozenset[str] | None) -> Tensor:
+        """The logits of a network like this one, but for what some nodes and all behind them compute.
+
+        Args:
+            network: this one with something removed; channels may be gone from any value.
+            starts: the first nodes on each path that compute something else than slices of their values now;
+                None where any may.
+        """
+        if starts is None:
+            return network(self.teacher.inputs)
+        changed: set[str] = set()
+        beside: dict[fx.Node, None] = {}
+        for node in self.network.coupling.module.graph.nodes:
+            reads = network.reads(node)
+            if node.op != "output" and (node.name in starts or any(read.name in changed for read in reads)):
+                changed.add(node.name)
+                beside.update(dict.fromkeys(reads))
+        unchanged = [n for n in beside if n.name not in changed and n.op != "get_attr"]
+        known = self.network.sliced_values(
+            self.values, network, [n for n in unchanged if n.name in self.values]
+        )
+        with torch.no_grad():
+            return network.run(self.teacher.inputs, known=known)[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +77,7 @@ class Option:
         saving_j: joules saved, neighbours included; above 0.
         cost: predicted rise of the loss; only its order among options of a step counts.
         build: makes the network without it.
-        starts: the first nodes on each path that compute something else in it than slices of what they do now.
+        starts: see ``View.rerun``.
     """
 
     kind: Kind
@@ -54,7 +86,7 @@ class Option:
     saving_j: float
     cost: float
     build: Callable[[], Network]
-    starts: frozenset[str]
+    starts: frozenset[str] | None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -62,5 +94,12 @@ class Option:
         return self.kind, self.name
 
 
-Source = Callable[[View], Iterable[Option]]
-"""Offers the options of one kind."""
+class Source(Protocol):
+    """Offers the options of one kind."""
+
+    @property
+    def most(self) -> int:
+        """How many of them may have their true loss measured at one step."""
+
+    def __call__(self, view: View) -> Iterable[Option]:
+        """The options now."""

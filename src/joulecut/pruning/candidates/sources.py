@@ -2,40 +2,77 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from joulecut.errors import UsageError
-from joulecut.pruning.candidates.channels import ChannelOptions
+from joulecut.pruning.candidates.blocks import BlockOptions, Parts, parts_of
+from joulecut.pruning.candidates.channels import ChannelOptions, chunk
 from joulecut.pruning.candidates.option import Source
 from joulecut.pruning.coupling.groups import Group
 
 if TYPE_CHECKING:
     from joulecut.pruning.state import Run
 
-__all__ = ["sources"]
+__all__ = ["narrowest", "sources", "wanted_groups", "wanted_parts"]
+
+_BESIDE = 2
+"""Blocks and layers measured at one step beside other kinds."""
 
 
 def sources(run: Run) -> tuple[Source, ...]:
     """The sources of a run's strategy.
 
     Raises:
-        UsageError: no group of channels belongs to the layer that is named.
+        UsageError: no channels of the layer that is named can go, or the network has no block to leave out.
     """
-    strategy, layer = run.settings.strategy, run.settings.layer
     found: list[Source] = []
-    if strategy in ("channels", "auto"):
-        found.append(ChannelOptions(run.settings))
-    if strategy == "nodes":
-        wanted = partial(_writes, layer=layer)
-        if layer and not any(wanted(group) for group in run.folded.coupling.groups()):
-            known = ", ".join(group.name for group in run.folded.coupling.groups()[:8])
-            raise UsageError(f"no channels of {layer[:120]} can be removed.", hint=f"Groups: {known}.")
-        found.append(ChannelOptions(run.settings, wanted))
+    if run.settings.strategy in ("channels", "nodes", "auto"):
+        groups = frozenset(group.name for group in wanted_groups(run))
+        found.append(ChannelOptions(run.settings, groups))
+    if run.settings.strategy in ("blocks", "auto"):
+        most = run.settings.shortlist if run.settings.strategy == "blocks" else _BESIDE
+        found.append(BlockOptions(wanted_parts(run), run.settings, most))
     return tuple(found)
 
 
+def wanted_groups(run: Run) -> tuple[Group, ...]:
+    """The groups of channels that a run's strategy may cut."""
+    strategy, layer = run.settings.strategy, run.settings.layer
+    groups = run.folded.coupling.groups()
+    if strategy in ("channels", "auto"):
+        return groups
+    if strategy != "nodes":
+        return ()
+    wanted = tuple(group for group in groups if not layer or _writes(group, layer))
+    if not wanted:
+        known = ", ".join(group.name for group in groups[:8])
+        raise UsageError(f"no channels of {layer[:120]} can be removed.", hint=f"Those of {known} can.")
+    return wanted
+
+
+def wanted_parts(run: Run) -> Parts:
+    """The blocks and layers that a run's strategy may leave out."""
+    if run.settings.strategy not in ("blocks", "auto"):
+        return {}
+    parts = parts_of(run.folded)
+    if not parts and run.settings.strategy == "blocks":
+        raise UsageError(
+            "the network has no block or layer that can be left out.",
+            hint="Cut channels: --strategy channels.",
+        )
+    return parts
+
+
+def narrowest(run: Run) -> tuple[dict[str, int], frozenset[str]]:
+    """The narrowest widths that a run's strategy can reach, and the nodes that it can do without."""
+    widths = dict(run.pricer.sizes)
+    for group in wanted_groups(run):
+        while taken := chunk(widths[group.name], run.device.channel_step):
+            widths[group.name] -= taken
+    return widths, frozenset(name for part in wanted_parts(run).values() for name in part.nodes)
+
+
 def _writes(group: Group, layer: str) -> bool:
-    """Whether a layer writes a group; any layer where none is named."""
+    """Whether a layer writes a group."""
     names = {part.parameter for part in group.of_role("writer")}
-    return not layer or bool({layer, f"{layer}.weight"} & names) or group.name == layer
+    return bool({layer, f"{layer}.weight"} & names) or group.name == layer
