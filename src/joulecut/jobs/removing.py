@@ -22,7 +22,8 @@ from joulecut.jobs.source import loaded, traced
 from joulecut.pruning.blocks import without_blocks
 from joulecut.pruning.coupling import Coupling, couple
 from joulecut.pruning.coupling.cut import check_runs
-from joulecut.pruning.nodes import Ranking, choose_nodes
+from joulecut.pruning.nodes import choose_nodes
+from joulecut.pruning.rankings import Ranking, WeightScore, find_ranking
 from joulecut.pruning.recipe import Recipe, recipe
 from joulecut.pruning.removal import RemovalRecord
 from joulecut.workload.from_torch import workload
@@ -87,7 +88,7 @@ def prune_nodes(
     share: float | None = None,
     threshold: float | None = None,
     indices: Sequence[int] | None = None,
-    ranking: str | Ranking = "l2",
+    ranking: str | WeightScore | Ranking = "l2",
     seed: int = 0,
     device: str | DeviceSpec = "auto",
 ) -> RemovalResult:
@@ -131,7 +132,7 @@ def prune_nodes(
     )
     if not chosen.removed:
         raise UsageError(f"no node of {layer[:120]} is chosen.", hint="Raise the share or the threshold.")
-    by = ranking if isinstance(ranking, str) else getattr(ranking, "__name__", "a callable")
+    by = find_ranking(ranking).name
     how = "named one by one" if indices is not None else f"lowest {by} first"
     if threshold is not None:
         how = f"{by} below {threshold:g}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
@@ -12,18 +12,12 @@ from torch import Tensor
 
 from joulecut.errors import ModelError, UsageError
 from joulecut.pruning.coupling import Coupling, Group, ParameterSlice
+from joulecut.pruning.folding import fold
+from joulecut.pruning.network import Network
+from joulecut.pruning.rankings import NORMS, Context, Ranking, WeightScore, checked, find_ranking
 from joulecut.workload.trace import operation
 
-__all__ = ["RANKINGS", "NodeChoice", "Ranking", "choose_nodes"]
-
-Ranking = Callable[[Tensor], Tensor]
-"""A score for each node, from its weights: [nodes, weights] to [nodes]. The lowest go first."""
-
-RANKINGS: Final[dict[str, Ranking]] = {
-    "l1": lambda weights: weights.abs().sum(1),
-    "l2": lambda weights: weights.square().sum(1).sqrt(),
-}
-"""Norms of a node's own weights, by name; ``random`` is known beside them."""
+__all__ = ["NodeChoice", "choose_nodes"]
 
 _GATES: Final = {"lstm": 4, "gru": 3}
 """Rows of a weight that make one hidden unit."""
@@ -54,7 +48,9 @@ def choose_nodes(
     share: float | None = None,
     threshold: float | None = None,
     indices: Sequence[int] | None = None,
-    ranking: str | Ranking = "l2",
+    ranking: str | WeightScore | Ranking = "l2",
+    inputs: Tensor | None = None,
+    labels: Tensor | None = None,
     seed: int = 0,
 ) -> NodeChoice:
     """Choose nodes of a layer to remove; exactly one of ``count`` to ``indices`` says which or how many.
@@ -68,11 +64,14 @@ def choose_nodes(
         share: at most that share of the layer's nodes, 0 to 1, the lowest ranked.
         threshold: all that score less.
         indices: these.
-        ranking: ``l1``, ``l2``, ``random``, or a callable from weights [nodes, weights] to scores [nodes].
-        seed: of ``random``.
+        ranking: a name of ``rankings.RANKINGS``, a ranking, or a function from weights [nodes, weights] to
+            scores [nodes]. ``l1``, ``l2`` and functions see the nodes' own weights, as they are.
+        inputs: samples, for rankings that look at the loss.
+        labels: their classes.
+        seed: of everything drawn.
 
     Raises:
-        UsageError: no such layer, or a choice that it does not have.
+        UsageError: no such layer, a choice that it does not have, or a ranking without the data it needs.
         ModelError: its nodes cannot be removed, with the reason and the line.
 
     >>> from joulecut.pruning.coupling import couple
@@ -91,7 +90,7 @@ def choose_nodes(
     if indices is not None:
         gone = _by_index(coupling, layer, channels, indices)
     else:
-        scores = _scores(coupling, channels, ranking, seed)
+        scores = _scores(coupling, channels, ranking, _Data(inputs, labels, seed))
         order = sorted(range(len(channels)), key=lambda i: scores[i])
         if threshold is not None:
             if ranking == "random":
@@ -100,6 +99,15 @@ def choose_nodes(
         else:
             gone = _lowest([channels[i] for i in order], layer, width, count, share)
     return _choice(layer, width, channels, gone)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Data:
+    """What a ranking may look at beside the weights."""
+
+    inputs: Tensor | None
+    labels: Tensor | None
+    seed: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,26 +177,41 @@ def _none(coupling: Coupling, layer: str) -> UsageError | ModelError:
     return UsageError(f"the network has no layer {layer[:120]!r} whose nodes can be removed.", hint=hint)
 
 
-def _scores(coupling: Coupling, channels: list[_Channel], ranking: str | Ranking, seed: int) -> list[float]:
-    """The mean score of each channel's nodes."""
-    part = channels[0].part
-    weight, rows = _weight(coupling, part.parameter), _width(coupling, channels[0])
-    by_row = weight.movedim(part.dim, 0).flatten(1)
-    by_node = by_row.reshape(-1, rows, by_row.shape[1]).transpose(0, 1).flatten(1)
+def _scores(
+    coupling: Coupling, channels: list[_Channel], ranking: str | WeightScore | Ranking, context: _Data
+) -> list[float]:
+    """The score of each channel: the mean over its nodes, or what a ranking says of the channel."""
+    norm = NORMS.get(ranking) if isinstance(ranking, str) else ranking
+    rows = _width(coupling, channels[0])
     if ranking == "random":
-        scores = torch.rand(rows, generator=torch.Generator().manual_seed(seed))
-    elif isinstance(ranking, str):
-        if ranking not in RANKINGS:
-            raise UsageError(
-                f"there is no ranking {ranking[:40]!r}.",
-                hint=f"Rankings: {', '.join([*RANKINGS, 'random'])}.",
-            )
-        scores = RANKINGS[ranking](by_node)
+        by_node = torch.rand(rows, generator=torch.Generator().manual_seed(context.seed))
+    elif norm is not None and not isinstance(norm, Ranking):
+        by_node = checked(norm(_own_weights(coupling, channels[0], rows)), rows)
     else:
-        scores = ranking(by_node)
-    if not isinstance(scores, Tensor) or scores.shape != (rows,) or not bool(scores.isfinite().all()):
-        raise UsageError(f"the ranking must give {rows} finite scores, one for each node of the layer.")
-    return [float(scores[list(channel.nodes)].mean()) for channel in channels]
+        return _by_ranking(coupling, channels, find_ranking(ranking), context)
+    return [float(by_node[list(channel.nodes)].mean()) for channel in channels]
+
+
+def _own_weights(coupling: Coupling, channel: _Channel, rows: int) -> Tensor:
+    """The weights of each node of the layer: [nodes, weights]."""
+    weight = _weight(coupling, channel.part.parameter)
+    by_row = weight.movedim(channel.part.dim, 0).flatten(1)
+    return by_row.reshape(-1, rows, by_row.shape[1]).transpose(0, 1).flatten(1)
+
+
+def _by_ranking(
+    coupling: Coupling, channels: list[_Channel], ranking: Ranking, context: _Data
+) -> list[float]:
+    if context.inputs is None:
+        raise UsageError(
+            f"the {ranking.name} ranking needs calibration data.", hint="Give data, or rank by l2."
+        )
+    network = Network.whole(Coupling(fold(coupling.module)[0]))
+    scores = ranking.scores(Context(network, context.inputs, context.labels, context.seed))
+    missing = [channel.group.name for channel in channels if channel.group.name not in scores]
+    if missing:
+        raise UsageError(f"the {ranking.name} ranking has no scores for {missing[0]}:", hint="rank by l2.")
+    return [float(scores[channel.group.name][channel.number]) for channel in channels]
 
 
 def _lowest(

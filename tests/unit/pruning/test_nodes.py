@@ -127,7 +127,10 @@ def test_hidden_units_of_an_lstm() -> None:
         ({"threshold": 99.0}, "no node of 0 would be left"),
         ({"threshold": 1.0, "ranking": "random"}, "a random ranking has no threshold"),
         ({"indices": [5]}, "0 has nodes 0 to 4, not 5"),
-        ({"count": 1, "ranking": "l3"}, "there is no ranking 'l3'. Rankings: l1, l2, random."),
+        (
+            {"count": 1, "ranking": "l3"},
+            "there is no ranking 'l3'. Rankings: random, l1, l2, taylor, fisher, obs.",
+        ),
         ({"count": 1, "ranking": lambda weights: weights}, "must give 5 finite scores"),
         ({"count": 1, "ranking": lambda weights: weights[:, 0] / 0}, "must give 5 finite scores"),
     ],
