@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from joulecut.hw_models.spec import DeviceSpec
     from joulecut.jobs.demo import DemoResult
     from joulecut.jobs.pruning import PruneResult
+    from joulecut.jobs.recovering import Recovery
     from joulecut.jobs.removing import RemovalResult
     from joulecut.profiler.clock import Clock
     from joulecut.profiler.doctor import Diagnosis
     from joulecut.profiler.measure import Measuring
     from joulecut.profiler.records import Measurement
     from joulecut.profiler.sensors.sensor import Sensor
-    from joulecut.pruning.records import Budget
+    from joulecut.pruning.explaining import PruneExplanation
+    from joulecut.pruning.records import Budget, PruneRecord
     from joulecut.pruning.settings import Strategy
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "devices",
     "doctor",
     "explain",
+    "explain_steps",
     "load",
     "measure",
     "profile",
@@ -77,6 +80,7 @@ def prune(
     strategy: Strategy = "channels",
     layer: str = "",
     finetune_epochs: int = 0,
+    recovery: Recovery | str | None = None,
     seed: int = 0,
     force: bool = False,
     checkpoint: str | Path | None = None,
@@ -105,6 +109,7 @@ def prune(
         strategy=strategy,
         layer=layer,
         finetune_epochs=finetune_epochs,
+        recovery=recovery,
         seed=seed,
         force=force,
         checkpoint=checkpoint,
@@ -278,6 +283,27 @@ def explain(
     from joulecut.hw_models.explaining import explain as explain_profile
 
     return explain_profile(_profile(subject), layer or "", device=device)
+
+
+def explain_steps(
+    subject: PruneRecord | PruneResult | str | Path, step: int | None = None
+) -> PruneExplanation:
+    """Why a pruning run took its steps, with what else was at hand, and what had to stay.
+
+    Args:
+        subject: a finished run, its record, or the folder of the result.
+        step: the index of one step; all by default.
+
+    Raises:
+        UsageError: no pruning run, or no such step.
+    """
+    from joulecut.pruning.explaining import explain_run
+    from joulecut.pruning.records import PruneRecord
+
+    found = load(subject) if isinstance(subject, (str, Path)) else getattr(subject, "record", subject)
+    if not isinstance(found, PruneRecord):
+        raise UsageError(f"{subject} is no pruning run.", hint="Give a folder that `joulecut prune` made.")
+    return explain_run(found, step)
 
 
 def calibrate(

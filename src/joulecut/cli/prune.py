@@ -65,6 +65,9 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         "--finetune", metavar="EPOCHS", type=count, default=0, help="train the result for that many epochs"
     )
     parser.add_argument(
+        "--recovery", metavar="CALLABLE", help="train it with a loop of your own, as file.py:callable"
+    )
+    parser.add_argument(
         "--resume", action="store_true", help="go on from where a run into the same folder was stopped"
     )
 
@@ -156,7 +159,7 @@ def _remove(args: argparse.Namespace, out: Output) -> int:
 def _search(args: argparse.Namespace, out: Output, checkpoint: Path) -> int:
     from joulecut import api
     from joulecut.cli.verdict import exit_code
-    from joulecut.reports.console import print_prune
+    from joulecut.reports.console import print_prune, print_prune_in_full
 
     with out.progress() as progress:
         result = api.prune(
@@ -170,6 +173,7 @@ def _search(args: argparse.Namespace, out: Output, checkpoint: Path) -> int:
             strategy=args.strategy,
             layer=args.layer,
             finetune_epochs=args.finetune,
+            recovery=args.recovery,
             seed=args.seed,
             force=args.force,
             checkpoint=checkpoint,
@@ -179,5 +183,5 @@ def _search(args: argparse.Namespace, out: Output, checkpoint: Path) -> int:
         result.save(Path(args.output))
     checkpoint.unlink(missing_ok=True)
     out.note(f"saved the result in {args.output}")
-    out.show(result.record, print_prune)
+    out.show(result.record, print_prune_in_full if out.verbose else print_prune)
     return exit_code(result.record, out, result.comparison)

@@ -44,8 +44,18 @@ def run(args: argparse.Namespace, out: Output) -> int:
         api.report(record, Path(args.html))
         out.note(f"wrote {args.html}")
     if args.html is None or args.json:
-        out.show(record, _render)
+        out.show(record, _render_in_full if out.verbose else _render)
     return 0
+
+
+def _render_in_full(record: object, console: Console) -> None:
+    from joulecut.pruning.records import PruneRecord
+    from joulecut.reports.console import print_prune_in_full
+
+    if isinstance(record, PruneRecord):
+        print_prune_in_full(record, console)
+    else:
+        _render(record, console)
 
 
 def _render(record: object, console: Console) -> None:

@@ -15,9 +15,11 @@ from joulecut.estimate import total
 from joulecut.hw_models.profile import EnergyProfile
 from joulecut.pruning.records import PruneRecord
 from joulecut.reports.profile_tables import filter_table, layer_table, uncounted_table
-from joulecut.reports.prune_tables import also_table, kept_table, quality_table, refused_table, stage_table
+from joulecut.reports.prune_tables import also_table, kept_table, refused_table, stage_table
+from joulecut.reports.quality_tables import classes_table, quality_table, training_table
 from joulecut.reports.sections import report_of
-from joulecut.reports.terminal import print_facts, print_heading, print_table
+from joulecut.reports.steps_tables import brief_steps_table, candidates_table
+from joulecut.reports.terminal import print_facts, print_heading, print_notes, print_table
 from joulecut.reports.text import quantity
 from joulecut.reports.view import Cell, Table, energy_cells
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-__all__ = ["print_comparison", "print_profile", "print_prune"]
+__all__ = ["print_comparison", "print_profile", "print_prune", "print_prune_in_full"]
 
 
 def print_profile(profile: EnergyProfile, console: Console, *, limit: int = 20) -> None:
@@ -71,17 +73,36 @@ def _costliest(profile: EnergyProfile, limit: int) -> Table:
 
 
 def print_prune(record: PruneRecord, console: Console, *, limit: int = 12) -> None:
-    """Print what was asked and reached, the quality, the widths and what had to stay.
+    """Print what was asked and reached, the quality, the steps, the widths and what had to stay.
 
     Args:
         record: a finished run.
         console: where to.
-        limit: rows shown of the widths and of the refusals.
+        limit: rows shown of the steps, the classes, the widths and the refusals.
     """
+    _print_outcome(record, console, limit)
+    print_table(brief_steps_table(record.steps), console, limit=limit)
+    _print_widths(record, console, limit)
+
+
+def print_prune_in_full(record: PruneRecord, console: Console) -> None:
+    """Print the same as ``print_prune`` with every row, and what else was at hand in each step."""
+    _print_outcome(record, console, None)
+    print_table(candidates_table(record.steps), console)
+    _print_widths(record, console, None)
+
+
+def _print_outcome(record: PruneRecord, console: Console, limit: int | None) -> None:
     _print_head(record, console)
     if record.quality is not None:
         print_table(quality_table(record.quality), console)
+        print_table(classes_table(record.quality), console, limit=limit)
+        print_table(training_table(record.quality), console)
     print_table(stage_table(record.rows), console)
+    print_notes(record.notes, console)
+
+
+def _print_widths(record: PruneRecord, console: Console, limit: int | None) -> None:
     print_table(kept_table(record.kept), console, limit=limit)
     print_table(refused_table(record.refused), console, limit=limit)
     print_table(also_table(record.also), console)

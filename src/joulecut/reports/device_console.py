@@ -16,7 +16,7 @@ from joulecut.reports.device_tables import (
     sparsity_table,
     terms_table,
 )
-from joulecut.reports.terminal import print_facts, print_heading, print_note, print_table
+from joulecut.reports.terminal import print_facts, print_heading, print_note, print_notes, print_table
 from joulecut.reports.text import printable, shorten
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
     figures = explanation_figures(explanation)
     print_table(figure_table(figures), console)
     print_table(source_table(dict.fromkeys(figure.source for figure in figures)), console)
-    _print_notes(explanation.notes, console)
+    print_notes(explanation.notes, console)
 
 
 def print_devices(devices: Iterable[DeviceDescription], console: Console) -> None:
@@ -57,9 +57,4 @@ def print_device(device: DeviceDescription, console: Console) -> None:
     if device.calibration is not None:
         print_table(calibration_table(device.calibration), console)
     print_table(source_table(device.sources), console)
-    _print_notes((device.note,) if device.note else (), console)
-
-
-def _print_notes(notes: tuple[str, ...], console: Console) -> None:
-    for note in notes:
-        print_note(f"\nNote: {printable(note)}", console)
+    print_notes((device.note,) if device.note else (), console)

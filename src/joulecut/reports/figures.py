@@ -75,17 +75,21 @@ def search_path(record: PruneRecord) -> dict[str, Any]:
     """Energy against accuracy (calibration loss where no accuracy is known) along the steps.
 
     The energy is a share of the original where the budget is one, and joules where it is in joules;
-    each point carries the bounds at the confidence of the budget, on whose upper end it is met.
+    each point carries the bounds at the confidence of the budget, on whose upper end it is met. Without a
+    limit on the joules of an inference there is no line to reach.
     """
     by_share = record.budget.share is not None
     unit = "1" if by_share else "J"
-    budget = (record.budget.share if by_share else record.budget.energy_j) or 0.0
+    budget = None
+    if record.budget.per == "inference":
+        budget = record.budget.share if by_share else record.budget.energy_j
     by_accuracy = sum(step.accuracy is not None for step in record.steps) > 1
     points = [_point(step, record, by_accuracy) for step in record.steps]
     points = [point for point in points if point["y"] is not None]
     lines = _accuracy_lines(record) if by_accuracy else []
     start = 1.0 if by_share else record.before.total.value
-    xs = [start, budget, *(bound for point in points for bound in (point["lo"], point["hi"]))]
+    goal = [] if budget is None else [budget]
+    xs = [start, *goal, *(bound for point in points for bound in (point["lo"], point["hi"]))]
     ys = [point["y"] for point in points] + [line["y"] for line in lines]
     low, high = min(ys, default=0.0), max(ys, default=1.0)
     pad = 0.06 * (high - low) or 0.01
@@ -98,7 +102,7 @@ def search_path(record: PruneRecord) -> dict[str, Any]:
         "yt": ticks(low, high, "1" if by_accuracy else "loss", 5),
         "xl": "energy left of the original" if by_share else "energy of one inference",
         "yl": "validation accuracy" if by_accuracy else "calibration loss",
-        "budget": {"x": _short(budget), "t": f"budget {quantity(budget, unit)}"},
+        "budget": None if budget is None else {"x": _short(budget), "t": f"budget {quantity(budget, unit)}"},
         "lines": lines,
         "points": points,
     }

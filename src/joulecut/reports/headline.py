@@ -7,8 +7,9 @@ from typing import Final
 from joulecut.benchmarks.records import Comparison
 from joulecut.estimate import Estimate
 from joulecut.hw_models.profile import EnergyProfile
-from joulecut.pruning.records import Budget, PruneRecord, Quality
-from joulecut.reports.prune_tables import accuracy_text
+from joulecut.pruning.quality_records import Quality
+from joulecut.pruning.records import Budget, LimitCheck, PruneRecord
+from joulecut.reports.quality_tables import accuracy_text
 from joulecut.reports.text import (
     describe,
     interval,
@@ -68,18 +69,38 @@ def prune_facts(record: PruneRecord) -> tuple[Fact, ...]:
     if left is not None:
         detail = f"{interval(left)}; what is common to the device cancels"
         facts.append(Fact("Left of the original", value(left), detail))
-    return (*facts, _budget(record, left), _accuracy(record), _latency(record))
+    return (*facts, *_budget(record, left), _accuracy(record), _latency(record))
 
 
-def _budget(record: PruneRecord, left: Estimate | None) -> Fact:
+def _budget(record: PruneRecord, left: Estimate | None) -> tuple[Fact, ...]:
+    """The budget; where it has several limits, each of them too."""
     word, tone = _MET[record.met]
-    asked, confidence = record.budget, record.budget.confidence
-    reached = left if asked.share is not None else record.after.total
-    parts = [f"asked for {_asked(asked)}"]
+    sure = f"at {format_percent(record.budget.confidence, 0)} confidence"
+    if len(record.limits) > 1:
+        met = sum(check.met == "yes" for check in record.limits)
+        whole = Fact("Budget", word, f"{met} of {len(record.limits)} limits met {sure}", tone)
+        return (whole, *map(_limit, record.limits))
+    reached = left if record.budget.share is not None else record.after.total
+    if record.limits:
+        reached = record.limits[0].figure
+    parts = [f"asked for {_asked(record.budget)}"]
     if reached is not None:
-        high = quantity(reached.bounds(confidence)[1], reached.unit)
-        parts.append(f"upper bound {high} at {format_percent(confidence, 0)} confidence")
-    return Fact("Budget", word, "; ".join(parts), tone)
+        high = quantity(reached.bounds(record.budget.confidence)[1], reached.unit)
+        parts.append(f"upper bound {high} {sure}")
+    return (Fact("Budget", word, "; ".join(parts), tone),)
+
+
+def _limit(check: LimitCheck) -> Fact:
+    word, tone = _MET[check.met]
+    what, asked = shorten(printable(check.what), NAME_WIDTH), shorten(printable(check.asked), NAME_WIDTH)
+    return Fact(what, word, f"{asked}; reached {_reached(check.figure)}", tone)
+
+
+def _reached(figure: Estimate | None) -> str:
+    if figure is None:
+        return "not known"
+    low, high = figure.bounds(0.9)
+    return f"{value(figure)} {figure.origin}" if low == high else describe(figure)
 
 
 def _asked(budget: Budget) -> str:

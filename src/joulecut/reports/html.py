@@ -128,7 +128,7 @@ def _row(columns: tuple[Column, ...], row: tuple[Cell, ...]) -> Markup:
     others = (
         tag(
             "td",
-            cell.text,
+            _folded(cell),
             class_=_kind(column),
             title=cell.whole,
             data_v=_order(cell),
@@ -137,6 +137,14 @@ def _row(columns: tuple[Column, ...], row: tuple[Cell, ...]) -> Markup:
         for column, cell in zip(columns[1:], row[1:], strict=True)
     )
     return tag("tr", first, *others)
+
+
+def _folded(cell: Cell) -> Markup | str:
+    """The text of a cell, with its further lines below it where there are any."""
+    if not cell.more:
+        return cell.text
+    lines = tag("ul", *(tag("li", _together(line)) for line in cell.more))
+    return tag("details", tag("summary", cell.text), lines)
 
 
 def _kind(column: Column) -> str:

@@ -14,14 +14,9 @@ from joulecut.reports.figures import forest, search_path, staircases
 from joulecut.reports.headline import comparison_facts, profile_facts, prune_facts
 from joulecut.reports.icicle import icicle
 from joulecut.reports.profile_tables import filter_table, layer_table, provenance_table, uncounted_table
-from joulecut.reports.prune_tables import (
-    also_table,
-    kept_table,
-    quality_table,
-    refused_table,
-    stage_table,
-    steps_table,
-)
+from joulecut.reports.prune_tables import also_table, kept_table, notes_table, refused_table, stage_table
+from joulecut.reports.quality_tables import classes_table, quality_table, training_table
+from joulecut.reports.steps_tables import steps_table
 from joulecut.reports.text import BOUNDARIES, printable, quantity
 from joulecut.reports.view import Fact, Section, Table
 from joulecut.units import format_count
@@ -85,8 +80,15 @@ def _prune_report(record: PruneRecord) -> Report:
         layer_table(before, key="layers-before", caption=f"Before. {_LAYER_CAPTION}"),
         layer_table(after, key="layers-after", caption=f"After. {_LAYER_CAPTION}", before=before),
     )
-    quality = () if record.quality is None else (quality_table(record.quality),)
-    outcome = (*quality, *_filled(stage_table(record.rows)), *_filled(also_table(record.also)))
+    pair = record.quality
+    quality = () if pair is None else (quality_table(pair), *_filled(training_table(pair)))
+    outcome = (
+        *quality,
+        *_filled(stage_table(record.rows)),
+        *_filled(also_table(record.also)),
+        *_filled(notes_table(record.notes)),
+    )
+    classes = () if pair is None else _filled(classes_table(pair))
     steps = steps_table(record.steps, before.total)
     figures: dict[str, Any] = {
         "icicle": icicle([("Before", before), ("After", after)]),
@@ -96,9 +98,12 @@ def _prune_report(record: PruneRecord) -> Report:
         figures["path"] = search_path(record)
     sections = (
         *_section("outcome", "Before and after", "", outcome),
+        *_section("classes-section", "Class by class", "", classes, folded=True),
         Section("layers-section", "Energy by layer", _ICICLE_LEAD, layers, "icicle", choice=True),
         *([Section("path-section", "The way there", _PATH_LEAD, (), "path")] if record.steps else []),
-        *_section("steps-section", f"{len(record.steps)} steps", "", _filled(steps), folded=True),
+        *_section(
+            "steps-section", _counted(len(record.steps), "step"), _STEPS_LEAD, _filled(steps), folded=True
+        ),
         *_stairs_section(before, record.kept),
         *_section("kept-section", "Widths", "", _filled(kept_table(record.kept))),
         *_section("refused-section", "What had to stay", "", _filled(refused_table(record.refused))),
@@ -120,7 +125,7 @@ def _comparison_report(whole: Comparison) -> Report:
     figures = {"forest": forest(comparison)} if comparison.pairs else {}
     calls = sum(model.calls for model in comparison.models)
     count = len(comparison.models)
-    networks = f"{count} network{'s' if count != 1 else ''}, {format_count(calls)} calls"
+    networks = f"{_counted(count, 'network')}, {format_count(calls)} calls"
     return Report(
         "benchmark",
         "Latency in onnxruntime",
@@ -135,6 +140,10 @@ def _about(profile: EnergyProfile) -> str:
     device, mode = printable(profile.device), printable(profile.mode)
     samples = "one sample" if profile.batch == 1 else f"{profile.batch} samples"
     return f"On {device} ({mode}), {BOUNDARIES[profile.boundary]}; {samples} at a time"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count != 1 else ''}"
 
 
 def _filled(table: Table) -> tuple[Table, ...]:
@@ -175,5 +184,6 @@ _PATH_LEAD = (
     "Each dot is a step, with the interval of its energy. "
     "The budget is met where the upper end lies left of the line."
 )
+_STEPS_LEAD = "Loss is that of the calibration samples, in nats; the least loss per joule saved decides."
 _STAIRS_LEAD = "Joules freed in the whole network against filters removed. The highest stair is {most}."
 _FOREST_LEAD = "Left of 100 % is faster. The band is the margin within which two networks count as the same."

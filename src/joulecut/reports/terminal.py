@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from joulecut.reports.text import shorten
+from joulecut.reports.text import printable, shorten
 from joulecut.reports.view import Fact, Table
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
 
-__all__ = ["print_facts", "print_heading", "print_note", "print_table"]
+__all__ = ["print_facts", "print_heading", "print_note", "print_notes", "print_table"]
 
 _TONES: Final[dict[str, str]] = {"good": "bold green", "bad": "bold red", "unsure": "bold yellow", "": "bold"}
 _GAP: Final = 2
@@ -41,6 +41,12 @@ def print_note(note: str, console: Console) -> None:
     from rich.text import Text
 
     console.print(Text(note, style="dim"))
+
+
+def print_notes(notes: tuple[str, ...], console: Console) -> None:
+    """Notes, each set off by a blank line."""
+    for note in notes:
+        print_note(f"\nNote: {printable(note)}", console)
 
 
 def print_facts(facts: tuple[Fact, ...], console: Console) -> None:

@@ -39,11 +39,13 @@ class Cell:
         text: what is shown; free of control characters.
         order: what the cell sorts by; None sorts by the text.
         whole: the whole text where ``text`` is shortened, or "".
+        more: lines that a page folds away below the text; left out on a terminal.
     """
 
     text: str
     order: float | None = None
     whole: str = ""
+    more: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def name(text: str, width: int = NAME_WIDTH) -> Cell:
     """A name from the user's model: made visible, shortened in the middle, whole beside it.
 
     >>> name("layer1\\n")
-    Cell(text='layer1\\\\n', order=None, whole='')
+    Cell(text='layer1\\\\n', order=None, whole='', more=())
     """
     safe = printable(text) or "(root)"
     short = shorten(safe, width)

@@ -20,12 +20,15 @@ RECORDS: Final[dict[str, str]] = {
     "energy_profile": "joulecut.hw_models.profile:EnergyProfile",
     "explanation": "joulecut.hw_models.explaining:Explanation",
     "measurement": "joulecut.profiler.records:Measurement",
+    "prune_explanation": "joulecut.pruning.explaining:PruneExplanation",
     "prune_record": "joulecut.pruning.records:PruneRecord",
     "recipe": "joulecut.pruning.recipe:Recipe",
     "removal_record": "joulecut.pruning.removal:RemovalRecord",
     "simulated_run": "joulecut.profiler.simulate.tree:SimulatedRun",
     "trace": "joulecut.profiler.records:Trace",
     "training_energy": "joulecut.profiler.training_records:TrainingEnergy",
+    "weight_recipe": "joulecut.pruning.weights.records:WeightRecipe",
+    "weight_record": "joulecut.pruning.weights.records:WeightRecord",
 }
 """Every record with a schema, by the name that is in the ``schema`` key of its file."""
 

@@ -13,8 +13,11 @@ from rich.console import Console
 from joulecut.hw_models.catalogue import DeviceDescription
 from joulecut.hw_models.explaining import Explanation, Term
 from joulecut.hw_models.spec import Figure, Source
-from joulecut.reports.console import print_comparison, print_profile, print_prune
+from joulecut.pruning.explaining import explain_run
+from joulecut.pruning.records import PruneRecord
+from joulecut.reports.console import print_comparison, print_profile, print_prune, print_prune_in_full
 from joulecut.reports.device_console import print_device, print_devices, print_explanation
+from joulecut.reports.run_console import print_run
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -67,10 +70,21 @@ def shown(show: Callable[[Console], None], width: int = 110) -> str:
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
 
 
+def short_run() -> PruneRecord:
+    """Six of the steps, of every kind."""
+    record = samples.prune_record()
+    return replace(record, steps=(*record.steps[:3], *record.steps[8:10], record.steps[-1]))
+
+
 NETWORK = samples.network((16, 32, 64), staircases=True)
 CASES: dict[str, Callable[[Console], None]] = {
     "profile": lambda console: print_profile(NETWORK, console, limit=8),
     "prune": lambda console: print_prune(samples.prune_record(), console, limit=5),
+    "limits": lambda console: print_prune(samples.limited_record(), console, limit=2),
+    "prune_in_full": lambda console: print_prune_in_full(short_run(), console),
+    "run": lambda console: print_run(explain_run(short_run()), console),
+    "step": lambda console: print_run(explain_run(short_run(), 10), console),
+    "exchange": lambda console: print_run(explain_run(short_run(), 40), console),
     "comparison": lambda console: print_comparison(samples.comparison(), console),
     "devices": lambda console: print_devices([made_up_device(), made_up_device("b/c/d")], console),
     "device": lambda console: print_device(made_up_device(), console),
@@ -124,7 +138,11 @@ def test_hostile_names_are_printed_letter_by_letter() -> None:
 def test_a_hostile_run_prints() -> None:
     text = shown(lambda console: print_prune(samples.hostile_record(), console))
     assert "<img src=x onerror=alert(1)>, pruning run" in text
+    text += shown(lambda console: print_prune_in_full(samples.hostile_record(), console))
+    text += shown(lambda console: print_run(explain_run(samples.hostile_record()), console))
+    text += shown(lambda console: print_run(explain_run(samples.hostile_record(), 2), console))
     assert "\x1b" not in text
+    assert "\u202e" not in text
 
 
 def test_no_color_leaves_no_escapes(monkeypatch: pytest.MonkeyPatch) -> None:

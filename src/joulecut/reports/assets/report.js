@@ -224,10 +224,12 @@
         viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: "img",
         "aria-label": `${chart.yl} against ${chart.xl}, ${chart.points.length} steps; arrow keys read them`,
       });
-      const limit = x(chart.budget.x);
-      svg(canvas, "rect", { class: "within", x: left, y: 24, width: Math.max(limit - left, 0), height: bottom - 24 });
-      svg(canvas, "line", { class: "budget", x1: limit, x2: limit, y1: 24, y2: bottom });
-      svg(canvas, "text", { class: "strong", x: limit + (limit > width / 2 ? -6 : 6), y: 16, "text-anchor": limit > width / 2 ? "end" : "start" }, chart.budget.t);
+      const limit = chart.budget ? x(chart.budget.x) : left;
+      if (chart.budget) {
+        svg(canvas, "rect", { class: "within", x: left, y: 24, width: Math.max(limit - left, 0), height: bottom - 24 });
+        svg(canvas, "line", { class: "budget", x1: limit, x2: limit, y1: 24, y2: bottom });
+        svg(canvas, "text", { class: "strong", x: limit + (limit > width / 2 ? -6 : 6), y: 16, "text-anchor": limit > width / 2 ? "end" : "start" }, chart.budget.t);
+      }
       axes(canvas, chart, x, y, bottom, left);
       svg(canvas, "path", { class: "axis", d: `M${left} 24V${bottom}H${width - 12}` });
       svg(canvas, "text", { class: "soft", x: width - 12, y: bottom + 36, "text-anchor": "end" }, chart.xl);
