@@ -45,7 +45,7 @@ def descend(run: Run) -> Network:
         sources=sources(run),
     )
     while not run.reached(run.here):
-        step = search.next(run.here, run.allowed_j(run.here), run.is_banned, len(run.steps))
+        step = search.next(run.here, run.limits.needs(run.here), run.is_banned, len(run.steps))
         if step is None:
             raise stuck(run, run.here)
         _take(run, step)
@@ -97,7 +97,7 @@ def _exchanged(run: Run) -> Network:
     network = exchanger.start(run.exchanged or run.here.kept)
     while rounds > 0 and run.trials * macs < run.settings.exchange_macs:
         started = time.perf_counter()
-        exchange = exchanger.round(network, run.allowed_j)
+        exchange = exchanger.round(network, run.reached)
         run.trials += exchanger.count
         if exchange is None or not run.reached(exchange.network):
             break

@@ -7,7 +7,7 @@ from the original, refitted, and scored on calibration samples that no refit has
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -99,15 +99,15 @@ class Exchanger:
         self.trials = trials
         self.count = 0
 
-    def round(self, network: Network, limit: Callable[[Network], float]) -> Exchange | None:
+    def round(self, network: Network, fits: Callable[[Network], bool]) -> Exchange | None:
         """The best exchange from a network at hand, or None where none gains.
 
         Args:
             network: where to start, as ``start`` or an exchange gave it.
-            limit: joules that the budget allows a network.
+            fits: whether a network of some widths meets the budget; its weights do not matter.
         """
         best, self.count = self.loss(network), 0
-        scored = [(self._score(move), move) for move in self._moves(_widths(network), limit(network))]
+        scored = [(self._score(move), move) for move in self._moves(_widths(network), fits)]
         if not scored:
             return None
         loss, move = min(scored, key=lambda item: (item[0], item[1].cut, item[1].restored))
@@ -128,25 +128,24 @@ class Exchanger:
         return refit(self._narrowed(widths), self.teacher, self.settings)
 
     def _narrowed(self, widths: Mapping[str, int]) -> Network:
-        kept = {name: tuple(sorted(order[len(order) - widths[name] :])) for name, order in self.order.items()}
-        return rebuilt(self.original, kept)
+        return rebuilt(self.original, self._kept(widths))
 
     def _score(self, move: _Move) -> float:
         self.count += 1
         return self.loss(refit(self._narrowed(move.widths), self.teacher, self.settings))
 
-    def _moves(self, widths: Mapping[str, int], limit: float) -> list[_Move]:
+    def _moves(self, widths: Mapping[str, int], fits: Callable[[Network], bool]) -> list[_Move]:
         """The moves that use the budget best, up to the number of trials."""
         found: list[tuple[float, _Move]] = []
         for restored in self.order:
             for cut in ("", *self.order):
                 if cut != restored:
-                    found.extend(self._filled(dict(widths), cut, restored, limit))
+                    found.extend(self._filled(dict(widths), cut, restored, fits))
         found.sort(key=lambda item: (-item[0], item[1].cut, item[1].restored))
         return [move for _, move in found[: self.trials]]
 
     def _filled(
-        self, widths: dict[str, int], cut: str, restored: str, limit: float
+        self, widths: dict[str, int], cut: str, restored: str, fits: Callable[[Network], bool]
     ) -> Iterator[tuple[float, _Move]]:
         """Cut one chunk, then put back as many of the other group as the budget allows."""
         if cut:
@@ -154,14 +153,18 @@ class Exchanger:
             if not taken:
                 return
             widths[cut] -= taken
-        fits: dict[str, int] | None = None
+        best: dict[str, int] | None = None
         while widths[restored] < len(self.order[restored]):
             widths[restored] = min(_next(widths[restored], self.step), len(self.order[restored]))
-            if self.pricer.total_j(widths, self.original.gone) > limit:
+            if not fits(replace(self.original, kept=self._kept(widths))):
                 break
-            fits = dict(widths)
-        if fits is not None:
-            yield self.pricer.total_j(fits, self.original.gone), _Move(cut, restored, fits)
+            best = dict(widths)
+        if best is not None:
+            yield self.pricer.total_j(best, self.original.gone), _Move(cut, restored, best)
+
+    def _kept(self, widths: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+        """The channels that stay at some widths."""
+        return {name: tuple(sorted(order[len(order) - widths[name] :])) for name, order in self.order.items()}
 
 
 def _next(width: int, step: int) -> int:

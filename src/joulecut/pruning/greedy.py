@@ -6,20 +6,23 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from joulecut.errors import ModelError
-from joulecut.pruning.candidates.channels import chunk
 from joulecut.pruning.candidates.option import Option, Source, View
+from joulecut.pruning.limits import Needs
 from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.records import Candidate
 from joulecut.pruning.refit import Teacher, refit
 from joulecut.pruning.settings import SearchSettings
 
-__all__ = ["Search", "Step", "chunk", "loss_against"]
+__all__ = ["Search", "Step", "loss_against"]
+
+_UNITS: Final = {"J": "joule", "s": "second", "B": "byte", "1": "share of what is missing"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,34 +87,33 @@ class Search:
         return loss_against(logits, self.labels, self.reference)
 
     def steps(
-        self, network: Network, allowed_j: Callable[[Network], float], banned: Callable[[Option], bool]
+        self, network: Network, needs: Callable[[Network], Needs], banned: Callable[[Option], bool]
     ) -> Iterator[Step]:
-        """Removals from a network, until the energy is allowed or nothing is left to remove."""
+        """Removals from a network, until nothing is missing or nothing is left to remove."""
         count = 0
-        while (step := self.next(network, allowed_j(network), banned, count)) is not None:
+        while (step := self.next(network, needs(network), banned, count)) is not None:
             yield step
             network, count = step.network, count + 1
 
     def next(
-        self, network: Network, allowed_j: float, banned: Callable[[Option], bool], count: int
+        self, network: Network, needs: Needs, banned: Callable[[Option], bool], count: int
     ) -> Step | None:
         """The next removal; a function of what it is given, so that a run that was killed goes on alike.
 
         Args:
             network: the network now.
-            allowed_j: the energy that the budget allows.
+            needs: what is still missing to the budget.
             banned: options that must not be taken now.
             count: removals before, for the rhythm of refits and the seeds.
 
         Returns:
-            None where the energy is allowed, or nothing can go.
+            None where nothing is missing, or nothing can go.
 
         Raises:
             ModelError: the network's loss on the calibration samples is not finite.
         """
         started = time.perf_counter()
-        needed_j = self.energy_j(network) - allowed_j
-        if needed_j <= 0:
+        if not needs.missing:
             return None
         if count and count % self.settings.refit_every == 0:
             network = refit(network, self.teacher, self.settings.refit)
@@ -121,8 +123,9 @@ class Search:
         if not math.isfinite(loss):
             raise ModelError(f"the loss on the calibration samples is {loss}.", hint="Check the data.")
         view = View(network, values, self.teacher, self.pricer, self.step, count, self.loss, loss)
-        shortlist = self._shortlist(view, banned, needed_j)
-        tried = [self._measured(view, option, needed_j) for option in shortlist]
+        tried = [
+            self._measured(view, option, useful) for option, useful in self._shortlist(view, needs, banned)
+        ]
         tried = sorted(
             (t for t in tried if math.isfinite(t.record.loss)), key=lambda t: (t.record.price, t.key)
         )
@@ -132,7 +135,7 @@ class Search:
         return Step(
             network=network,
             candidates=tuple(t.record for t in tried),
-            reason="least loss per joule needed" if taken.saving_j >= needed_j else "least loss per joule",
+            reason=_reason(needs, taken),
             energy_j=self.energy_j(network),
             loss=loss + taken.loss,
             duration_s=time.perf_counter() - started,
@@ -142,24 +145,33 @@ class Search:
         """Joules of one inference."""
         return self.pricer.total_j({name: len(kept) for name, kept in network.kept.items()}, network.gone)
 
-    def _shortlist(self, view: View, banned: Callable[[Option], bool], needed_j: float) -> list[Option]:
-        """The options of each kind that promise the least loss per joule needed.
+    def _shortlist(
+        self, view: View, needs: Needs, banned: Callable[[Option], bool]
+    ) -> list[tuple[Option, float]]:
+        """The options of each kind that promise the least loss for what they give, and how much that is.
 
-        A saving counts up to what is still needed: near the end, a large removal that overshoots must beat
+        A saving counts up to what is still missing: near the end, a large removal that overshoots must beat
         the small ones that would do.
         """
-        found: list[Option] = []
+        found: list[tuple[Option, float]] = []
         for source in self.sources:
             options = [option for option in source(view) if not banned(option)]
-            options.sort(key=lambda option: (option.cost / min(option.saving_j, needed_j), option.key))
-            found.extend(options[: source.most])
+            useful = [(option, needs.useful(option.saving_j, option.build)) for option in options]
+            helping = [(option, amount) for option, amount in useful if amount > 0]
+            helping.sort(key=lambda item: (item[0].cost / item[1], item[0].key))
+            found.extend(helping[: source.most])
         return found
 
-    def _measured(self, view: View, option: Option, needed_j: float) -> _Tried:
+    def _measured(self, view: View, option: Option, useful: float) -> _Tried:
         """An option with its true loss."""
         network = option.build()
         rise = self.loss(view.rerun(network, option.starts)) - view.now
-        useful_j = min(option.saving_j, needed_j)
-        price = rise / useful_j if rise > 0 else rise * useful_j
+        price = rise / useful if rise > 0 else rise * useful
         record = Candidate(option.name, option.channels, option.saving_j, rise, price, option.kind)
         return _Tried(option.key, record, network)
+
+
+def _reason(needs: Needs, taken: Candidate) -> str:
+    """Why the cheapest one was taken."""
+    last = needs.unit == "J" and taken.saving_j >= sum(needs.missing.values())
+    return f"least loss per {_UNITS[needs.unit]}{' needed' if last else ''}"

@@ -81,7 +81,8 @@ class Candidate:
         channels: original indices of the channels that would go; () where something else would.
         saving_j: joules saved, neighbours included.
         loss: rise of the calibration loss when applied (measured, not predicted).
-        price: loss per joule saved, the figure that decides.
+        price: loss per joule saved that is still missing to the budget (per second or byte where those are
+            missing, per share of it where several limits are): the figure that decides.
         kind: what would go.
     """
 
@@ -129,7 +130,7 @@ class LimitCheck:
     """One limit of a budget held against what was reached.
 
     Attributes:
-        what: what is limited: "energy of one inference", "latency", "memory peak", "accuracy", ...
+        what: what is limited: "energy", "latency", "memory peak", "validation accuracy", ...
         asked: the limit in words, as "at most 5.00 ms".
         figure: what was reached, or None where that is not known.
         met: whether the limit is kept, at the confidence of the budget.

@@ -12,7 +12,6 @@ from torch import Tensor, fx
 from joulecut.errors import BudgetUnreachable, UsageError
 from joulecut.hw_models.spec import DeviceSpec
 from joulecut.pruning.blocks import removable_blocks, removable_layers, without_blocks
-from joulecut.pruning.budget import judge_budget
 from joulecut.pruning.candidates.sources import narrowest
 from joulecut.pruning.checkpoint import Checkpoint, identity
 from joulecut.pruning.coupling.cut import check_runs
@@ -20,13 +19,13 @@ from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.descend import descend
 from joulecut.pruning.folding import fold, set_parameter, unfold
 from joulecut.pruning.network import Network
-from joulecut.pruning.pricing import pricer
 from joulecut.pruning.readout import readout_layer, soft_readout
 from joulecut.pruning.records import Budget, PruneStep, Refusal
 from joulecut.pruning.recover import matched_moments, output_moments, recalibrated
 from joulecut.pruning.refit import refit, teach
 from joulecut.pruning.settings import RefitSettings, SearchSettings
 from joulecut.pruning.state import Judge, Progress, Run, Samples, samples_that_fit, silent, stuck
+from joulecut.pruning.training_step import budget_pricer
 from joulecut.workload.layer import LayerWork
 from joulecut.workload.trace import Traced
 
@@ -204,7 +203,7 @@ def _prepare(
         coupling,
         folded,
         pairs,
-        pricer(coupling, works, device),
+        budget_pricer(traced, coupling, works, device, budget),
         folded,
     )
     with torch.no_grad():
@@ -214,9 +213,15 @@ def _prepare(
 
 
 def _check_reachable(run: Run) -> None:
-    best = run.pricer.total(*narrowest(run))
-    if judge_budget(run.budget, run.before, best) == "yes":
+    widths, parts = narrowest(run)
+    narrow = replace(run.folded, kept={name: tuple(range(width)) for name, width in widths.items()})
+    least = replace(narrow, dropped=parts)
+    if run.settings.strategy in ("weights", "auto") or "yes" in (
+        run.limits.met(narrow),
+        run.limits.met(least),
+    ):
         return
+    best = run.total(least)
     raise BudgetUnreachable(
         f"a budget of {run.budget} is out of reach on {run.device.name}: "
         f"even with all that can go removed the network takes {best}, down from {run.before}.",

@@ -10,10 +10,11 @@ from torch import Tensor, fx
 from joulecut.errors import BudgetUnreachable
 from joulecut.estimate import Estimate
 from joulecut.hw_models.spec import DeviceSpec
-from joulecut.pruning.budget import allowed_j, judge_budget
+from joulecut.pruning.budget import allowed_j
 from joulecut.pruning.candidates.option import Option
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.folding import FoldedNorm
+from joulecut.pruning.limits import Limits, limits
 from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.records import Budget, Candidate, PruneStep
@@ -76,6 +77,7 @@ class Run:
         exchanged: what the last exchange kept, by group; None before the first.
         trials: end points that exchanges have compared.
         save: keeps the state, so that a run that is killed goes on from it.
+        limits: those of the budget.
     """
 
     device: DeviceSpec
@@ -95,7 +97,11 @@ class Run:
     exchanged: Mapping[str, tuple[int, ...]] | None = None
     trials: int = 0
     save: Callable[[Run], None] = field(default=lambda _: None)
+    limits: Limits = field(init=False)
     _teacher: Teacher | None = None
+
+    def __post_init__(self) -> None:
+        self.limits = limits(self.budget, self.pricer)
 
     @property
     def before(self) -> Estimate:
@@ -112,7 +118,7 @@ class Run:
 
     def aim(self, budget: Budget) -> None:
         """Go on towards another budget; exchanges at the end of the last one are undone."""
-        self.budget = budget
+        self.budget, self.limits = budget, limits(budget, self.pricer)
         self.steps = [step for step in self.steps if step.put_back is None]
         self.exchanged, self.trials = None, 0
 
@@ -122,7 +128,7 @@ class Run:
 
     def reached(self, network: Network) -> bool:
         """Whether a network meets the budget."""
-        return judge_budget(self.budget, self.before, self.total(network)) == "yes"
+        return self.limits.met(network) == "yes"
 
     def allowed_j(self, network: Network) -> float:
         """The energy that the budget allows a network of these widths."""

@@ -10,7 +10,7 @@ import pytest
 from joulecut.errors import UsageError
 from joulecut.estimate import Estimate, Spread
 from joulecut.pruning.budget import all_of, allowed_j, check, judge_budget, parse_budget
-from joulecut.pruning.greedy import chunk
+from joulecut.pruning.candidates.channels import chunk
 from joulecut.pruning.records import Budget, Met
 
 

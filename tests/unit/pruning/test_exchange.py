@@ -19,14 +19,19 @@ from joulecut.pruning.settings import RefitSettings
 from joulecut.workload.from_torch import layer_works
 
 
+def under(prices: Pricer, limit_j: float) -> Callable[[Network], bool]:
+    """Whether a network takes at most so many joules."""
+    return lambda network: prices.total_j({name: len(k) for name, k in network.kept.items()}) <= limit_j
+
+
 def rounds(
-    exchanger: Exchanger, network: Network, limit: Callable[[Network], float], most: int
+    exchanger: Exchanger, network: Network, fits: Callable[[Network], bool], most: int
 ) -> list[Exchange]:
     """Round after round, until none gains."""
     found: list[Exchange] = []
     current = exchanger.start(network.kept)
     for _ in range(most):
-        exchange = exchanger.round(current, limit)
+        exchange = exchanger.round(current, fits)
         if exchange is None:
             break
         found.append(exchange)
@@ -61,7 +66,7 @@ def test_exchanges_lower_the_loss_within_the_budget_and_on_the_grid() -> None:
     network = lopsided(whole)
     narrow = prices.total_j({name: len(kept) for name, kept in network.kept.items()})
     limit = 0.6 * narrow + 0.4 * prices.total_j(prices.sizes)
-    found = rounds(exchanger, network, lambda _: limit, 3)
+    found = rounds(exchanger, network, under(prices, limit), 3)
     assert found
     before = None
     for exchange in found:
@@ -83,7 +88,7 @@ def test_exchanges_lower_the_loss_within_the_budget_and_on_the_grid() -> None:
 def test_with_room_for_all_nothing_is_lost() -> None:
     whole, prices, exchanger = parts(2)
     everything = prices.total_j(prices.sizes)
-    found = rounds(exchanger, lopsided(whole), lambda _: everything, 3)
+    found = rounds(exchanger, lopsided(whole), under(prices, everything), 3)
     assert found[0].before > 1e-3
     assert found[-1].after < 1e-6
     assert len(found[-1].network.kept["stem"]) == 8
@@ -91,5 +96,5 @@ def test_with_room_for_all_nothing_is_lost() -> None:
 
 def test_without_room_nothing_happens() -> None:
     whole, _, exchanger = parts(2)
-    assert rounds(exchanger, lopsided(whole), lambda _: 0.0, 3) == []
+    assert rounds(exchanger, lopsided(whole), under(exchanger.pricer, 0.0), 3) == []
     assert exchanger.count == 0

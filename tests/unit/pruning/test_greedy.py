@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from joulecut.pruning.candidates.channels import ChannelOptions
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.folding import fold
 from joulecut.pruning.greedy import Search
+from joulecut.pruning.limits import Needs, limits
 from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import pricer
+from joulecut.pruning.records import Budget
 from joulecut.pruning.refit import teach
 from joulecut.pruning.settings import SearchSettings
 from joulecut.workload.from_torch import layer_works
@@ -57,6 +60,11 @@ def search(name: str, labelled: bool) -> tuple[Search, Network]:
     return Search(teacher, labels, logits, prices, 1, SETTINGS, (source,)), whole
 
 
+def least(found: Search) -> Callable[[Network], Needs]:
+    """What is missing to a budget that nothing meets."""
+    return limits(Budget(energy_j=1e-15), found.pricer).needs
+
+
 @pytest.mark.parametrize("labelled", [True, False])
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_the_loss_of_a_step_is_that_of_the_whole_smaller_network(name: str, labelled: bool) -> None:
@@ -64,7 +72,7 @@ def test_the_loss_of_a_step_is_that_of_the_whole_smaller_network(name: str, labe
     inputs = found.teacher.inputs.clone()
     widths = {group: len(kept) for group, kept in network.kept.items()}
     before, energy_j = found.loss(network(inputs)), found.pricer.total_j(widths)
-    for count, step in enumerate(found.steps(network, lambda _: 0.0, lambda _: False)):
+    for count, step in enumerate(found.steps(network, least(found), lambda _: False)):
         after = found.loss(step.network(inputs))
         taken = step.candidates[0]
         assert taken.loss == pytest.approx(after - before, abs=2e-5)
@@ -80,7 +88,7 @@ def test_the_loss_of_a_step_is_that_of_the_whole_smaller_network(name: str, labe
 
 def test_banned_groups_stay_whole() -> None:
     found, network = search("residual", True)
-    steps = list(found.steps(network, lambda _: 0.0, lambda option: option.name in ("stem", "c", "d")))
+    steps = list(found.steps(network, least(found), lambda option: option.name in ("stem", "c", "d")))
     assert {step.candidates[0].group for step in steps} == {"a"}
     assert len(steps) == 5
     assert {name: len(kept) for name, kept in steps[-1].network.kept.items()} == {
@@ -90,4 +98,4 @@ def test_banned_groups_stay_whole() -> None:
 
 def test_nothing_is_removed_where_the_budget_is_met_already() -> None:
     found, network = search("perceptron", True)
-    assert list(found.steps(network, lambda _: 1.0, lambda _: False)) == []
+    assert list(found.steps(network, limits(Budget(energy_j=1.0), found.pricer).needs, lambda _: False)) == []

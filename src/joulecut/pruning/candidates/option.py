@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from joulecut.pruning.network import Network, Values
 from joulecut.pruning.pricing import Pricer
@@ -49,21 +49,10 @@ class View:
             starts: the first nodes on each path that compute something else than slices of their values now;
                 None where any may.
         """
-        if starts is None:
-            return network(self.teacher.inputs)
-        changed: set[str] = set()
-        beside: dict[fx.Node, None] = {}
-        for node in self.network.coupling.module.graph.nodes:
-            reads = network.reads(node)
-            if node.op != "output" and (node.name in starts or any(read.name in changed for read in reads)):
-                changed.add(node.name)
-                beside.update(dict.fromkeys(reads))
-        unchanged = [n for n in beside if n.name not in changed and n.op != "get_attr"]
-        known = self.network.sliced_values(
-            self.values, network, [n for n in unchanged if n.name in self.values]
-        )
         with torch.no_grad():
-            return network.run(self.teacher.inputs, known=known)[0]
+            if starts is None:
+                return network(self.teacher.inputs)
+            return network.rerun(self.teacher.inputs, self.network, self.values, starts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

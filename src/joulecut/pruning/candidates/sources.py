@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from joulecut.errors import UsageError
+from joulecut.pruning.blocks import Removable
 from joulecut.pruning.candidates.blocks import BlockOptions, Parts, parts_of
 from joulecut.pruning.candidates.channels import ChannelOptions, chunk
 from joulecut.pruning.candidates.option import Source
@@ -63,13 +64,13 @@ def wanted_parts(run: Run) -> Parts:
     return parts
 
 
-def narrowest(run: Run) -> tuple[dict[str, int], frozenset[str]]:
-    """The narrowest widths that a run's strategy can reach, and the nodes that it can do without."""
+def narrowest(run: Run) -> tuple[dict[str, int], tuple[Removable, ...]]:
+    """The narrowest widths that a run's strategy can reach, and all parts that it can leave out."""
     widths = dict(run.pricer.sizes)
     for group in wanted_groups(run):
         while taken := chunk(widths[group.name], run.device.channel_step):
             widths[group.name] -= taken
-    return widths, frozenset(name for part in wanted_parts(run).values() for name in part.nodes)
+    return widths, tuple(wanted_parts(run).values())
 
 
 def _writes(group: Group, layer: str) -> bool:
