@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from joulecut.jobs.pruning import PruneResult
     from joulecut.jobs.recovering import Recovery
     from joulecut.jobs.removing import RemovalResult
+    from joulecut.jobs.sparsifying import WeightResult
     from joulecut.profiler.clock import Clock
     from joulecut.profiler.doctor import Diagnosis
     from joulecut.profiler.measure import Measuring
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from joulecut.profiler.sensors.sensor import Sensor
     from joulecut.pruning.explaining import PruneExplanation
     from joulecut.pruning.records import Budget, PruneRecord
-    from joulecut.pruning.settings import Strategy
+    from joulecut.pruning.settings import Effort, Strategy
 
 __all__ = [
     "PruneResult",
@@ -52,6 +53,7 @@ __all__ = [
     "profile",
     "prune",
     "prune_nodes",
+    "prune_weights",
     "remove_blocks",
     "report",
     "save",
@@ -72,13 +74,17 @@ def prune(
     model: Any,
     example: Any = None,
     *,
-    budget: str | Budget,
+    budget: str | Budget | None = None,
     device: str | DeviceSpec,
     data: Any,
+    latency: str | None = None,
+    memory: str | None = None,
     min_accuracy: float | None = None,
     confidence: float = 0.9,
     strategy: Strategy = "channels",
     layer: str = "",
+    effort: Effort = "full",
+    ranking: str | Callable[..., Any] = "",
     finetune_epochs: int = 0,
     recovery: Recovery | str | None = None,
     seed: int = 0,
@@ -104,10 +110,14 @@ def prune(
         budget=budget,
         device=device,
         data=data,
+        latency=latency,
+        memory=memory,
         min_accuracy=min_accuracy,
         confidence=confidence,
         strategy=strategy,
         layer=layer,
+        effort=effort,
+        ranking=ranking,
         finetune_epochs=finetune_epochs,
         recovery=recovery,
         seed=seed,
@@ -171,11 +181,51 @@ def remove_blocks(
     return removing.remove_blocks(model, example, blocks, device=device)
 
 
+def prune_weights(
+    model: Any,
+    example: Any = None,
+    *,
+    pattern: str = "unstructured",
+    threshold: float | None = None,
+    share: float | None = None,
+    count: int | None = None,
+    layers: Sequence[str] = (),
+    data: Any = None,
+    device: str | DeviceSpec = "auto",
+    seed: int = 0,
+    force: bool = False,
+) -> WeightResult:
+    """Set single weights, n of m inputs or blocks to zero (see ``joulecut.jobs.sparsifying.prune_weights``).
+
+    Raises:
+        MissingExtra: torch is not installed.
+        UsageError: no such pattern, amount, layer or device, or too few samples.
+        ModelError: the network cannot be captured or re-solved.
+    """
+    _need_torch("pruning")
+    from joulecut.jobs import sparsifying
+
+    return sparsifying.prune_weights(
+        model,
+        example,
+        pattern=pattern,
+        threshold=threshold,
+        share=share,
+        count=count,
+        layers=layers,
+        data=data,
+        device=device,
+        seed=seed,
+        force=force,
+    )
+
+
 def apply(recipe: Any, model: Any, example: Any = None, *, weights: str | Path | None = None) -> Any:
     """Make the cut of a recipe again, on a network of the author's class.
 
     Args:
-        recipe: a ``Recipe``, its file, or the result folder that holds ``recipe.json``.
+        recipe: a ``Recipe``, its file, or the result folder that holds ``recipe.json``; the folder where
+            weights were set to zero, as their masks lie beside the recipe.
         model: a torch module at its original widths; it is cut in place where its code allows it.
         example: one tensor or one per argument of ``forward``; made from the recipe by default.
         weights: a .safetensors file of the pruned network's weights, as ``weights.safetensors`` of the result
@@ -193,16 +243,21 @@ def apply(recipe: Any, model: Any, example: Any = None, *, weights: str | Path |
     _need_torch("applying a recipe")
     from joulecut.pruning.recipe import Recipe
     from joulecut.pruning.replay import replay
+    from joulecut.pruning.weights.bitmaps import apply_masks
+    from joulecut.pruning.weights.records import WeightRecipe
     from joulecut.workload.weights_file import load_weights
 
     found = recipe
     if isinstance(recipe, (str, Path)):
         found = load(Path(recipe) / "recipe.json" if Path(recipe).is_dir() else recipe)
-    if not isinstance(found, Recipe):
+    if not isinstance(found, (Recipe, WeightRecipe)):
         raise UsageError(f"a {type(found).__name__} is no recipe.", hint="Give recipe.json of a result.")
     if not hasattr(model, "named_parameters"):
         raise UsageError(f"a recipe applies to a torch module, not to a {type(model).__name__}.")
-    cut = replay(found, model, example)
+    if isinstance(found, WeightRecipe):
+        cut = apply_masks(model, found, recipe)
+    else:
+        cut = replay(found, model, example)
     if weights is not None:
         load_weights(cut, weights)
     return cut
