@@ -51,27 +51,27 @@ def _checks(
     accuracy: Estimate | None,
 ) -> Iterator[LimitCheck]:
     sure = budget.confidence
-    over = "one inference"
+    energy = "energy"
     if budget.per == "training step":
-        over = f"one training step of {budget.step_samples} sample{'s' if budget.step_samples != 1 else ''}"
+        energy = f"energy of a training step of {budget.step_samples}"
     if budget.share is not None:
         asked = f"at most {format_percent(budget.share)} of the original"
-        yield _check(f"Energy of {over}", asked, ratio(after, before), budget.share, sure)
+        yield _check(energy, asked, ratio(after, before), budget.share, sure)
     if budget.energy_j is not None:
         asked = f"at most {format_quantity(budget.energy_j, 'J')}"
-        yield _check(f"Energy of {over}", asked, after, budget.energy_j, sure)
+        yield _check(energy, asked, after, budget.energy_j, sure)
     if budget.latency_s is not None:
         asked = f"at most {format_quantity(budget.latency_s, 's')}"
-        yield _check("Latency of one inference", asked, latency, budget.latency_s, sure)
+        yield _check("latency", asked, latency, budget.latency_s, sure)
     if budget.memory_bytes is not None:
         asked = f"at most {format_quantity(budget.memory_bytes, 'B')}"
-        yield _check("Memory peak of one inference", asked, memory, budget.memory_bytes, sure)
+        yield _check("memory peak", asked, memory, budget.memory_bytes, sure)
     if budget.min_accuracy is not None:
         met: Met = "unsure"
         if accuracy is not None:
             met = "yes" if accuracy.value >= budget.min_accuracy else "no"
         asked = f"at least {format_percent(budget.min_accuracy)}"
-        yield LimitCheck("Validation accuracy", asked, accuracy, met)
+        yield LimitCheck("validation accuracy", asked, accuracy, met)
 
 
 def _check(what: str, asked: str, figure: Estimate | None, limit: float, confidence: float) -> LimitCheck:

@@ -93,7 +93,7 @@ def _budget(record: PruneRecord, left: Estimate | None) -> tuple[Fact, ...]:
 def _limit(check: LimitCheck) -> Fact:
     word, tone = _MET[check.met]
     what, asked = shorten(printable(check.what), NAME_WIDTH), shorten(printable(check.asked), NAME_WIDTH)
-    return Fact(what, word, f"{asked}; reached {_reached(check.figure)}", tone)
+    return Fact(f"Limit on {what}", word, f"{asked}; reached {_reached(check.figure)}", tone)
 
 
 def _reached(figure: Estimate | None) -> str:

@@ -10,24 +10,23 @@ from joulecut.reports.view import Cell, Column, Table, energy_cells, energy_colu
 
 __all__ = ["brief_steps_table", "candidates_table", "steps_table"]
 
-_KINDS = {"channels": "filters", "nodes": "nodes", "block": "block", "layer": "layer", "weights": "weights"}
-
 
 def steps_table(steps: tuple[PruneStep, ...], before: Estimate) -> Table:
     """The steps, each with its runners-up folded below the reason."""
     columns = (
         Column("Step"),
-        Column("Kind"),
-        Column("Group"),
-        Column("Channels", numeric=True),
+        Column("Removed"),
         *_figure_columns(),
         *energy_columns("Total after"),
         Column("Left", numeric=True, full=1.0),
-        Column("Calibration loss", numeric=True, keep=4),
-        Column("Validation accuracy", numeric=True, keep=6),
+        Column("Loss after", numeric=True, keep=4),
+        Column("Accuracy", numeric=True, keep=6),
         Column("Why, and what else was at hand", keep=2),
     )
-    caption = f"Steps in order; savings are {before.origin} like the total, neighbours included"
+    caption = (
+        f"Steps in order; savings are {before.origin} like the total, neighbours included; "
+        "accuracy is that on validation samples"
+    )
     return Table("steps", caption, columns, tuple(_step_row(step) for step in steps))
 
 
@@ -43,9 +42,7 @@ def _step_row(step: PruneStep) -> tuple[Cell, ...]:
     taken, why = step.taken, prose(explained(step).why)
     return (
         Cell(str(step.index), step.index),
-        Cell(_KINDS[taken.kind]),
-        name(taken.group),
-        Cell(str(len(taken.channels)), len(taken.channels)) if taken.channels else Cell("–"),
+        name(removal(taken)),
         *_figures(taken),
         *energy_cells(step.total),
         Cell(quantity(step.share, "1"), step.share),

@@ -255,10 +255,10 @@ def limited_record() -> PruneRecord:
         met="no",
         budget=Budget(share=0.5, min_accuracy=0.96, latency_s=1.45e-3, memory_bytes=512e3),
         limits=(
-            LimitCheck("Energy of one inference", "at most 50.0 % of the original", left, "yes"),
-            LimitCheck("Latency of one inference", "at most 1.45 ms", seconds(1.44e-3), "unsure"),
-            LimitCheck("Memory peak of one inference", "at most 512 kB", peak, "no"),
-            LimitCheck("Validation accuracy", "at least 96.0 %", accuracy, "yes"),
+            LimitCheck("energy", "at most 50.0 % of the original", left, "yes"),
+            LimitCheck("latency", "at most 1.45 ms", seconds(1.44e-3), "unsure"),
+            LimitCheck("memory peak", "at most 512 kB", peak, "no"),
+            LimitCheck("validation accuracy", "at least 96.0 %", accuracy, "yes"),
         ),
     )
 

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import report_samples as samples
 
 from joulecut.benchmarks.records import Comparison
 from joulecut.hw_models.profile import EnergyProfile
-from joulecut.pruning.records import PruneRecord
+from joulecut.pruning.records import Budget, PruneRecord
 from joulecut.reports.html import render
 
 CHROMIUM = shutil.which("chromium")
@@ -63,6 +64,14 @@ def test_script_runs_under_its_policy(
     assert 'data-ready="1"' in text
     assert "data-error" not in text
     assert "<svg" in text
+
+
+def test_a_budget_of_time_alone_draws_no_line(tmp_path: Path) -> None:
+    record = replace(samples.prune_record(), budget=Budget(latency_s=1e-3))
+    text = dom(render(record), tmp_path)
+    assert 'data-ready="1"' in text
+    assert "data-error" not in text
+    assert 'class="budget"' not in text
 
 
 def test_hostile_names_become_no_element(tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ import report_samples as samples
 
 from joulecut.benchmarks.records import Comparison
 from joulecut.hw_models.profile import EnergyProfile
-from joulecut.pruning.records import PruneRecord
+from joulecut.pruning.records import Budget, PruneRecord
 from joulecut.reports.html import embed, render
 from joulecut.reports.sections import report_of
 
 RECORDS: dict[str, EnergyProfile | PruneRecord | Comparison] = {
     "profile": samples.network((16, 32, 64), staircases=True),
     "prune": samples.prune_record(),
+    "limits": samples.limited_record(),
     "comparison": samples.comparison(),
     "hostile profile": samples.hostile_profile(),
     "hostile run": samples.hostile_record(),
@@ -141,6 +142,47 @@ def test_run_shows_budget_accuracy_latency_and_refusals() -> None:
         "batch norm recalibrated",
     ):
         assert phrase.replace("96.0 %", "96.0\u00a0%") in text
+
+
+def test_each_step_folds_what_else_was_at_hand_below_why_it_won() -> None:
+    text = render(RECORDS["prune"]).replace("\u00a0", " ")
+    why = "least loss per joule: 4.18 against 10.5 of 4 filters of stem.conv, the next"
+    others = "".join(
+        f"<li>{line}</li>"
+        for line in (
+            "4 filters of stem.conv: saves 19.1 µJ, adds 0.0002, 10.5 per joule",
+            "1 node of head.fc1: saves 4.78 µJ, adds 0.0002, 41.8 per joule",
+        )
+    )
+    assert f"<details><summary>{why}</summary><ul>{others}</ul></details>" in text
+    assert text.count("<details><summary>least loss per joule: ") == 39
+    assert "block layer1.3" in text
+    exchange = "exchange: 4 channels of stem.conv put back, and the held-out loss falls from 0.2412 to 0.2372"
+    assert f">{exchange}</td>" in text
+
+
+def test_every_limit_has_its_figure_and_its_verdict() -> None:
+    page = render(RECORDS["limits"]).replace("\u00a0", " ")
+    assert '<dt>Budget</dt><dd class="bad">not met</dd>' in page
+    assert "2 of 4 limits met at 90 % confidence" in page
+    assert '<dt>Limit on latency</dt><dd class="unsure">unsure</dd>' in page
+    assert "at most 1.45 ms; reached 1.44 ms [1.41 to 1.47 ms] measured" in page
+    assert '<dt>Limit on memory peak</dt><dd class="bad">not met</dd>' in page
+
+
+def test_classes_trainings_and_notes_are_there() -> None:
+    page = Page(render(RECORDS["prune"]))
+    rows = {row[0]: row[1:] for row in page.rows if row and row[:2] != ["1", "4 filters of layer2.1.conv1"]}
+    assert rows["1"][:5] == ["130", "94.2 %", "92.2 % to 96.2 %", "93.9 %", "91.9 % to 95.9 %"]
+    assert rows["fine-tune"][-2:] == ["rolled back", "modelled on generic-x86-64-avx2/any/float32"]
+    assert rows["Memory peak"] == ["at least 1.78 MB, modelled", "at least 842 kB, modelled", "47.4 % left"]
+    assert any(row and row[0].startswith("The weights of the fine-tune") for row in page.rows)
+
+
+def test_a_budget_without_joules_has_no_line_to_reach() -> None:
+    record = replace(samples.prune_record(), budget=Budget(latency_s=1e-3))
+    assert report_of(record).figures["path"]["budget"] is None
+    assert report_of(samples.prune_record()).figures["path"]["budget"]["x"] == 0.5
 
 
 def test_layers_are_in_the_order_of_execution_with_their_figures() -> None:
