@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from joulecut.profiler.sensors.sensor import Sensor
     from joulecut.pruning.explaining import PruneExplanation
     from joulecut.pruning.records import Budget, PruneRecord
-    from joulecut.pruning.settings import Effort, Strategy
+    from joulecut.pruning.settings import Strategy
 
 __all__ = [
     "PruneResult",
@@ -74,17 +74,13 @@ def prune(
     model: Any,
     example: Any = None,
     *,
-    budget: str | Budget | None = None,
+    budget: str | Budget,
     device: str | DeviceSpec,
     data: Any,
-    latency: str | None = None,
-    memory: str | None = None,
     min_accuracy: float | None = None,
     confidence: float = 0.9,
     strategy: Strategy = "channels",
     layer: str = "",
-    effort: Effort = "full",
-    ranking: str | Callable[..., Any] = "",
     finetune_epochs: int = 0,
     recovery: Recovery | str | None = None,
     seed: int = 0,
@@ -110,14 +106,10 @@ def prune(
         budget=budget,
         device=device,
         data=data,
-        latency=latency,
-        memory=memory,
         min_accuracy=min_accuracy,
         confidence=confidence,
         strategy=strategy,
         layer=layer,
-        effort=effort,
-        ranking=ranking,
         finetune_epochs=finetune_epochs,
         recovery=recovery,
         seed=seed,
