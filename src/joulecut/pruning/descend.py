@@ -97,7 +97,7 @@ def _exchanged(run: Run) -> Network:
     network = exchanger.start(run.exchanged or run.here.kept)
     while rounds > 0 and run.trials * macs < run.settings.exchange_macs:
         started = time.perf_counter()
-        exchange = exchanger.round(network, run.reached)
+        exchange = exchanger.round(network, run.limits.fits)
         run.trials += exchanger.count
         if exchange is None or not run.reached(exchange.network):
             break

@@ -7,14 +7,18 @@ search spends nothing on limits that are met, and nothing on more than is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from joulecut.errors import UsageError
 from joulecut.estimate import Estimate, exact, ratio
 from joulecut.pruning.budget import all_of, judge_figure
 from joulecut.pruning.latency import SecondsPricer
+from joulecut.pruning.measured import MeasuredLimit, Measuring, seconds_model
 from joulecut.pruning.memory import PeakMemory, peak_memory
+from joulecut.pruning.metering import Look
 from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.records import Budget, LimitCheck, Met
@@ -24,7 +28,7 @@ from joulecut.units import format_percent, format_quantity
 __all__ = ["Limit", "Limits", "MemoryLimit", "Needs", "PricedLimit", "limits"]
 
 _ROUNDING = 1e-12
-"""What is missing, relative to the figure, where rounding alone keeps a limit from being met."""
+"""What is missing, relative to the ceiling, where only rounding or a meter's scatter keeps a limit unmet."""
 
 
 class Limit(Protocol):
@@ -46,6 +50,10 @@ class Limit(Protocol):
 
     def excess(self, network: Network, ceiling: float, /) -> float:
         """How much of a network is over a ceiling; 0 where nothing is."""
+        ...
+
+    def fits(self, network: Network, /) -> bool:
+        """Whether a network would meet the limit, as far as that is known without measuring it."""
         ...
 
     def check(self, network: Network, /) -> LimitCheck:
@@ -81,6 +89,10 @@ class PricedLimit:
     def excess(self, network: Network, ceiling: float, /) -> float:
         """What is over the ceiling, in the unit."""
         return max(self.pricer.total_j(_widths(network), network.gone) - ceiling, 0.0)
+
+    def fits(self, network: Network, /) -> bool:
+        """Whether a network meets the limit."""
+        return self.check(network).met == "yes"
 
     def check(self, network: Network, /) -> LimitCheck:
         """The limit held against a network."""
@@ -119,6 +131,10 @@ class MemoryLimit:
     def excess(self, network: Network, ceiling: float, /) -> float:
         """Bytes over the ceiling, summed over the operations (see ``PeakMemory.excess``)."""
         return self._memory(network).excess(_widths(network), ceiling)
+
+    def fits(self, network: Network, /) -> bool:
+        """Whether a network meets the limit."""
+        return self.check(network).met == "yes"
 
     def check(self, network: Network, /) -> LimitCheck:
         """The limit held against a network."""
@@ -186,47 +202,91 @@ class Limits:
         missing: dict[Limit, float] = {}
         ceilings: dict[Limit, float] = {}
         for limit in self.each:
-            found = limit.check(network)
-            if found.met != "yes":
-                assert found.figure is not None
+            if limit.check(network).met != "yes":
                 ceilings[limit] = limit.ceiling(network)
                 over = limit.excess(network, ceilings[limit])
-                missing[limit] = max(over, _ROUNDING * found.figure.value)
+                missing[limit] = max(over, _ROUNDING * ceilings[limit])
         return Needs(missing, ceilings)
 
     def checks(self, network: Network) -> tuple[LimitCheck, ...]:
         """Each limit held against a network."""
         return tuple(limit.check(network) for limit in self.each)
 
+    def allowed_j(self, network: Network) -> float:
+        """The modelled joules that are allowed a network; infinite where joules are not limited."""
+        return min((each.ceiling(network) for each in self.each if each.unit == "J"), default=math.inf)
+
+    def fits(self, network: Network) -> bool:
+        """Whether a network would meet all of them, as far as that is known without measuring it."""
+        return all(limit.fits(network) for limit in self.each)
+
+    @property
+    def looks(self) -> dict[str, tuple[Look, ...]]:
+        """What was measured, by what is limited; to be kept where the search is."""
+        return {limit.what: tuple(limit.metering.looks) for limit in self._measured()}
+
+    def recall(self, looks: Mapping[str, Sequence[Look]]) -> None:
+        """Go on from what was measured before."""
+        for limit in self._measured():
+            limit.metering.looks = list(looks.get(limit.what, ()))
+
+    def _measured(self) -> list[MeasuredLimit]:
+        return [limit for limit in self.each if isinstance(limit, MeasuredLimit)]
+
     def met(self, network: Network) -> Met:
         """Whether a network meets all of them."""
         return all_of(found.met for found in self.checks(network))
 
 
-def limits(budget: Budget, pricer: Pricer) -> Limits:
+def limits(budget: Budget, pricer: Pricer, measuring: Measuring | None = None) -> Limits:
     """The limits of a budget on a device.
 
     Args:
         budget: what is asked.
         pricer: joules by width, per inference or training step as the budget says.
+        measuring: what is measured, and how; without it everything is modelled.
 
     Raises:
-        UsageError: a limit on the latency, on a device of which no time is known.
+        UsageError: a limit on the latency, on a device of which no time is known and without a meter; or one
+            on the joules of a training step, with a meter, which reads inferences.
     """
-    found: list[Limit] = []
     inference = pricer.inference if isinstance(pricer, StepPricer) else pricer
+    found: list[Limit] = []
     if budget.energy_j is not None or budget.share is not None:
-        before = pricer.total(pricer.sizes) if budget.share is not None else None
-        most = budget.share if budget.share is not None else budget.energy_j
-        assert most is not None
-        what = f"energy of one {budget.per}"
-        found.append(PricedLimit(what, "J", pricer, most, budget.confidence, before))
+        found.append(_energy(budget, pricer, measuring))
     if budget.latency_s is not None:
-        seconds = SecondsPricer(inference)
-        found.append(PricedLimit("latency", "s", seconds, budget.latency_s, budget.confidence))
+        found.append(_latency(budget.latency_s, budget.confidence, inference, measuring))
     if budget.memory_bytes is not None:
         found.append(MemoryLimit(inference, budget.memory_bytes))
     return Limits(tuple(found))
+
+
+def _energy(budget: Budget, pricer: Pricer, measuring: Measuring | None) -> Limit:
+    what = f"energy of one {budget.per}"
+    if measuring is None or measuring.meters.energy is None:
+        before = pricer.total(pricer.sizes) if budget.share is not None else None
+        most = budget.share if budget.share is not None else budget.energy_j
+        assert most is not None
+        return PricedLimit(what, "J", pricer, most, budget.confidence, before)
+    if isinstance(pricer, StepPricer):
+        raise UsageError("a meter reads inferences, and the budget is one of training steps.")
+    risk, meter = _risk(budget.confidence), measuring.meters.energy
+    if budget.share is not None:
+        return measuring.share(what, meter, pricer, budget.share, risk)
+    assert budget.energy_j is not None
+    return measuring.amount(what, meter, pricer, budget.energy_j, risk)
+
+
+def _latency(most_s: float, confidence: float, pricer: Pricer, measuring: Measuring | None) -> Limit:
+    if measuring is None or measuring.meters.latency is None:
+        return PricedLimit("latency", "s", SecondsPricer(pricer), most_s, confidence)
+    model = seconds_model(pricer)
+    return measuring.amount("latency", measuring.meters.latency, model, most_s, _risk(confidence))
+
+
+def _risk(confidence: float) -> float:
+    """The probability that a figure lies above the upper bound of a two-sided interval."""
+    return (1 - confidence) / 2
 
 
 def _widths(network: Network) -> dict[str, int]:

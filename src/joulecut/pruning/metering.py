@@ -45,7 +45,7 @@ class MeteringSettings:
 
     Attributes:
         every: fewest steps between two looks that only rescale the model.
-        fall: least relative fall of the modelled figure between them.
+        fall: least relative change of the modelled figure between them.
         rounds: pairs of readings of such a look.
         confirming_rounds: pairs of readings of a confirmation.
         margin: how far below the limit a network is aimed, in expected distances of a confirmation's upper
@@ -129,23 +129,34 @@ class Metering(Generic[At]):
         """Whether the measured figure meets the limit; unsure without a look where the ceiling is not met."""
         known = self._confirmation(at, step)
         if known is None:
-            if self.modelled(at) > self.ceiling(at, step):
+            if not self.fits(at, step):
                 return "unsure"
             rounds = max(self.settings.confirming_rounds, rounds_for(self._risk(self._confirmed() + 1)))
             known = self._look(at, step, rounds, confirming=True)
         return self._verdict(known)
 
-    def figure(self, at: At, step: int) -> Estimate | None:
-        """What the confirmation of this network read, or None without one."""
+    def fits(self, at: At, step: int) -> bool:
+        """Whether a confirmation is likely; none is made."""
+        return self.modelled(at) <= self.ceiling(at, step)
+
+    def figure(self, at: At, step: int) -> Estimate:
+        """What the confirmation of this network read; without one the model, rescaled.
+
+        Raises:
+            IndexError: nothing was measured yet.
+        """
         known = self._confirmation(at, step)
-        return None if known is None else self.of(known.pairs).estimate()
+        if known is not None:
+            return self.of(known.pairs).estimate()
+        figure = self.factor().scaled(self.modelled(at), method="modelled, rescaled by measurements")
+        return replace(figure, unit=self.of(self.looks[-1].pairs).unit)
 
     def _due(self, at: At, step: int) -> bool:
         if not self.looks:
             return True
         last = self.looks[-1]
-        fallen = self.modelled(at) <= last.modelled * (1 - self.settings.fall)
-        return fallen and step - last.step >= self.settings.every
+        changed = abs(self.modelled(at) / last.modelled - 1) >= self.settings.fall
+        return changed and step - last.step >= self.settings.every
 
     def _confirmation(self, at: At, step: int) -> Look | None:
         modelled = self.modelled(at)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from torch import Tensor, fx
 
 from joulecut.errors import BudgetUnreachable
 from joulecut.estimate import Estimate
 from joulecut.hw_models.spec import DeviceSpec
-from joulecut.pruning.budget import allowed_j
 from joulecut.pruning.candidates.option import Option
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.folding import FoldedNorm
 from joulecut.pruning.limits import Limits, limits
+from joulecut.pruning.measured import Measuring, Meters, cut_module
 from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.records import Budget, Candidate, PruneStep
@@ -77,6 +78,7 @@ class Run:
         exchanged: what the last exchange kept, by group; None before the first.
         trials: end points that exchanges have compared.
         save: keeps the state, so that a run that is killed goes on from it.
+        meters: measure what the budget limits; None: all of it is modelled.
         limits: those of the budget.
     """
 
@@ -97,11 +99,12 @@ class Run:
     exchanged: Mapping[str, tuple[int, ...]] | None = None
     trials: int = 0
     save: Callable[[Run], None] = field(default=lambda _: None)
+    meters: Meters | None = None
     limits: Limits = field(init=False)
     _teacher: Teacher | None = None
 
     def __post_init__(self) -> None:
-        self.limits = limits(self.budget, self.pricer)
+        self.aim(self.budget)
 
     @property
     def before(self) -> Estimate:
@@ -118,7 +121,11 @@ class Run:
 
     def aim(self, budget: Budget) -> None:
         """Go on towards another budget; exchanges at the end of the last one are undone."""
-        self.budget, self.limits = budget, limits(budget, self.pricer)
+        measuring = None
+        if self.meters is not None:
+            build = partial(cut_module, self.coupling)
+            measuring = Measuring(self.meters, self.coupling.module, build, lambda: len(self.steps))
+        self.budget, self.limits = budget, limits(budget, self.pricer, measuring)
         self.steps = [step for step in self.steps if step.put_back is None]
         self.exchanged, self.trials = None, 0
 
@@ -132,7 +139,7 @@ class Run:
 
     def allowed_j(self, network: Network) -> float:
         """The energy that the budget allows a network of these widths."""
-        return allowed_j(self.budget, self.before, self.total(network))
+        return self.limits.allowed_j(network)
 
     def is_banned(self, option: Option) -> bool:
         """Whether the guard has rejected an option lately."""
