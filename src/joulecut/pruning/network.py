@@ -7,30 +7,21 @@ are recomputed for the channels that live.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.fx.node import map_arg
 
 from joulecut.errors import UsageError
 from joulecut.pruning.blocks import Removable
-from joulecut.pruning.coupling.cut import retargeted
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.coupling.groups import Group, ParameterSlice
 from joulecut.pruning.coupling.tying import tensors
+from joulecut.pruning.execution import AfterStep, BeforeStep, Program, SampleAxes, Values, fast_layout
 
 __all__ = ["Network", "Values"]
-
-Values = dict[str, Any]
-"""Values of a run by node name."""
-
-BeforeStep = Callable[[fx.Node, Values], Mapping[str, Tensor]]
-"""Called before a node runs; the weights that it returns are used from then on."""
-
-AfterStep = Callable[[fx.Node, Any], None]
-"""Called with every value that a run computes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,22 +34,24 @@ class Network:
         kept: living channels (original indices) by group; groups not named are whole.
         dropped: blocks and layers that are left out, in the order in which they went. Their weights stay, and
             are sliced with their groups, so that a part can come back.
+        axes: where its values hold samples.
     """
 
     coupling: Coupling
     weights: Mapping[str, Tensor]
     kept: Mapping[str, tuple[int, ...]]
     dropped: tuple[Removable, ...] = ()
+    axes: SampleAxes = field(default_factory=SampleAxes)
 
     @staticmethod
     def whole(coupling: Coupling) -> Network:
         """The network before any cut, over copies of its weights."""
         weights = {
-            name: _fast_layout(tensor.detach().clone()) for name, tensor in tensors(coupling.module).items()
+            name: fast_layout(tensor.detach().clone()) for name, tensor in tensors(coupling.module).items()
         }
-        return Network(
-            coupling, weights, {group.name: tuple(range(group.size)) for group in coupling.groups()}
-        )
+        kept = {group.name: tuple(range(group.size)) for group in coupling.groups()}
+        network = Network(coupling, weights, kept)
+        return replace(network, axes=_axes(network))
 
     @property
     def alive(self) -> Tensor:
@@ -135,7 +128,7 @@ class Network:
             shape = self._full_shape(name)
             old = self.coupling.cutter.parameter_masks(name, shape, before)
             new = self.coupling.cutter.parameter_masks(name, shape, after)
-            weights[name] = _fast_layout(_sliced(weights[name], old, new))
+            weights[name] = fast_layout(_sliced(weights[name], old, new))
         return replace(self, weights=weights, kept=kept)
 
     def run(
@@ -147,7 +140,7 @@ class Network:
         after: AfterStep | None = None,
         known: Values | None = None,
     ) -> tuple[Tensor, Values]:
-        """Run the network.
+        """Run the network; without hooks and gradients in parts of the samples, which is faster.
 
         Args:
             inputs: a batch for the network's (only) input.
@@ -159,62 +152,89 @@ class Network:
         Returns:
             The first output, and the kept values.
         """
-        alive, module = self.alive, self.coupling.module
-        values: Values = dict(known or {})
-        reads = {node.name: self.reads(node) for node in module.graph.nodes}
-        needed = _needed(module, reads, frozenset(values)) if known is not None or self.dropped else None
-        last = _last_reader(module, reads, needed)
-        attributes = {str(n.target): n.name for n in module.graph.nodes if n.op == "get_attr"}
-        for node in module.graph.nodes:
-            if node.op == "output":
-                out = node.args[0]
-                first = out[0] if isinstance(out, (tuple, list)) else out
-                return values[first.name], {k: v for k, v in values.items() if keep is None or k in keep}
-            if needed is not None and node.name not in needed:
-                continue
-            if node.name not in values and reads[node.name] != node.all_input_nodes:
-                values[node.name] = values[reads[node.name][0].name]
-            if node.name not in values:
-                if before is not None and node.op == "call_function":
-                    values.update({attributes[name]: tensor for name, tensor in before(node, values).items()})
-                values[node.name] = self._step(node, values, inputs, alive)
-                if after is not None:
-                    after(node, values[node.name])
-            if keep is not None:
-                for read in reads[node.name]:
-                    if last[read.name] is node and read.name not in keep:
-                        values.pop(read.name, None)
-        raise AssertionError("unreachable: every graph has an output")
+        program = self._program(frozenset(known or ()))
+        held = [*(known or ()), program.output, *(program.names if keep is None else keep)]
+        whole = before is not None or after is not None or torch.is_grad_enabled() or len(inputs) < 2
+        if whole or len(inputs) <= self.axes.size or not self.axes.splits(held):
+            return program.run(self.weights, inputs, keep, before, after, known or {})
+        samples, values = len(inputs), dict[str, Any]()
+        for bounds in self.axes.bounds(samples):
+            have = {name: self.axes.part(name, v, bounds, samples) for name, v in (known or {}).items()}
+            out, found = program.run(self.weights, inputs[slice(*bounds)], keep, None, None, have)
+            for name, value in {**found, program.output: out}.items():
+                values[name] = self.axes.put(name, values.get(name), value, bounds, samples)
+        out = values[program.output]
+        return out, {k: v for k, v in values.items() if keep is None or k in keep}
 
-    def _step(self, node: fx.Node, values: Values, inputs: Tensor, alive: Tensor) -> Any:
-        if node.op == "placeholder":
-            return _fast_layout(inputs)
-        if node.op == "get_attr":
-            return self.weights[str(node.target)]
-        target, arguments, kwargs = retargeted(node, self.coupling.cutter.arguments(node, alive))
-        args, keywords = map_arg((arguments, kwargs), lambda n: values[n.name])
-        return target(*args, **keywords)
+    def rerun(self, inputs: Tensor, larger: Network, values: Values, starts: frozenset[str]) -> Tensor:
+        """The output, from values of a larger network where they are slices of those here.
+
+        Args:
+            inputs: a batch for the network's input.
+            larger: the network that this one was cut from.
+            values: of its run on the same batch; what is missing is computed anew.
+            starts: the first nodes on each path that compute something else than slices of values there.
+        """
+        same = [node for node in self.beside(starts) if node.name in values]
+        program = self._program(frozenset(node.name for node in same))
+        slices = larger.slices(self, [node for node in same if program.needs(node.name)])
+        samples, logits = len(inputs), list[Tensor]()
+        one_part = not self.axes.splits((*slices, program.output))
+        for bounds in [(0, samples)] if one_part else self.axes.bounds(samples):
+            known = {
+                name: cut(values[name] if one_part else self.axes.part(name, values[name], bounds, samples))
+                for name, cut in slices.items()
+            }
+            logits.append(
+                program.run(self.weights, inputs[slice(*bounds)], frozenset(), None, None, known)[0]
+            )
+        return torch.cat(logits)
+
+    def beside(self, starts: frozenset[str]) -> list[fx.Node]:
+        """The nodes whose values a rerun from ``starts`` reads."""
+        changed: set[str] = set()
+        read: dict[fx.Node, None] = {}
+        for node in self.coupling.module.graph.nodes:
+            reads = self.reads(node)
+            if node.op != "output" and (node.name in starts or any(n.name in changed for n in reads)):
+                changed.add(node.name)
+                read.update(dict.fromkeys(reads))
+        return [node for node in read if node.name not in changed and node.op != "get_attr"]
+
+    def frontier(self) -> frozenset[str]:
+        """Names of the values that a rerun without some channels of any group reads."""
+        found: set[str] = set()
+        for group in self.coupling.groups():
+            readers = frozenset(part.node for part in group.of_role("reader"))
+            found.update(node.name for node in self.beside(readers))
+        return frozenset(found)
+
+    def _program(self, known: frozenset[str]) -> Program:
+        module = self.coupling.module
+        reads = {node.name: self.reads(node) for node in module.graph.nodes}
+        return Program(module, self.coupling.cutter, self.alive, reads, known)
 
     def sliced_values(self, values: Values, smaller: Network, names: Sequence[fx.Node]) -> Values:
         """Values of this network at the widths of a smaller one, for nodes that the cut leaves unchanged.
 
         Nodes without a value here (of a dropped part) have none there.
         """
+        slices = self.slices(smaller, [node for node in names if node.name in values])
+        return {name: cut(values[name]) for name, cut in slices.items()}
+
+    def slices(self, smaller: Network, nodes: Sequence[fx.Node]) -> dict[str, Callable[[Any], Any]]:
+        """By node, what makes of a value of this network that of a smaller one."""
         before, after = self.alive, smaller.alive
-        cutter = self.coupling.cutter
-        out: Values = {}
-        for node in (node for node in names if node.name in values):
-            value = values[node.name]
-            if isinstance(value, Tensor):
-                out[node.name] = _sliced(
-                    value, cutter.value_masks(node, before), cutter.value_masks(node, after)
-                )
-            elif isinstance(value, (tuple, list)):
-                pairs = zip(value, cutter.pieces(node, before), cutter.pieces(node, after), strict=True)
-                out[node.name] = [_sliced(v, old, new) for v, old, new in pairs]
-            else:
-                out[node.name] = value
-        return out
+        old = {node.name: self._masks(node, before) for node in nodes}
+        new = {node.name: self._masks(node, after) for node in nodes}
+        return {name: partial(_sliced_result, old=masks, new=new[name]) for name, masks in old.items()}
+
+    def _masks(self, node: fx.Node, alive: Tensor) -> Any:
+        """Living indices of each dimension of a value, or of each of several; None of a size."""
+        value = node.meta.get("val")
+        if isinstance(value, (tuple, list)):
+            return self.coupling.cutter.pieces(node, alive)
+        return self.coupling.cutter.value_masks(node, alive) if isinstance(value, Tensor) else None
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """The first output, without gradients."""
@@ -222,9 +242,24 @@ class Network:
             return self.run(inputs)[0]
 
 
-def _fast_layout(tensor: Tensor) -> Tensor:
-    """Channels last for images: torch's depthwise convolution is several times slower without it on a CPU."""
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+def _axes(network: Network) -> SampleAxes:
+    """Where values hold samples, tried on noise; nowhere in a network that runs for its own batch only."""
+    example = next(n.meta["val"] for n in network.coupling.module.graph.nodes if n.op == "placeholder")
+    noise = torch.zeros((3, *example.shape[1:]), dtype=example.dtype)
+    if noise.is_floating_point():
+        noise = torch.randn(noise.shape, generator=torch.Generator().manual_seed(0), dtype=noise.dtype)
+    try:
+        with torch.no_grad():
+            return SampleAxes.of(lambda batch: network.run(batch, keep=None)[1], noise)
+    except RuntimeError:  # torch's, of sizes that were captured as numbers
+        return network.axes
+
+
+def _sliced_result(value: Any, old: Any, new: Any) -> Any:
+    """A tensor, or each of several, cut from some masks to others; a size is as it is."""
+    if isinstance(value, (tuple, list)):
+        return [_sliced(v, was, now) for v, was, now in zip(value, old, new, strict=True)]
+    return _sliced(value, old, new) if isinstance(value, Tensor) else value
 
 
 def _sliced(value: Tensor, old: Sequence[Tensor], new: Sequence[Tensor]) -> Tensor:
@@ -236,24 +271,3 @@ def _sliced(value: Tensor, old: Sequence[Tensor], new: Sequence[Tensor]) -> Tens
             # plain indexing is twice as fast as index_select on channels-last images (CPU, torch 2.13)
             value = value[:, chosen] if d == 1 else value.index_select(d, chosen)
     return value
-
-
-def _needed(
-    module: fx.GraphModule, reads: Mapping[str, list[fx.Node]], known: frozenset[str]
-) -> frozenset[str]:
-    """Names of the nodes that the output needs when some values are known, these included."""
-    needed: set[str] = set()
-    for node in reversed(module.graph.nodes):
-        if node.op == "output" or (node.name in needed and node.name not in known):
-            needed.update(read.name for read in reads[node.name])
-    return frozenset(needed)
-
-
-def _last_reader(
-    module: fx.GraphModule, reads: Mapping[str, list[fx.Node]], needed: frozenset[str] | None
-) -> dict[str, fx.Node]:
-    last: dict[str, fx.Node] = {}
-    for node in module.graph.nodes:
-        for read in reads[node.name] if needed is None or node.name in needed or node.op == "output" else ():
-            last[read.name] = node
-    return last
