@@ -19,7 +19,7 @@ __all__ = ["print_run"]
 
 def print_run(explanation: PruneExplanation, console: Console) -> None:
     """Print every step with what else was at hand, then what had to stay; or one step, in words."""
-    title = f"{printable(explanation.model)}, {explanation.count} steps"
+    title = f"{printable(explanation.model)}, {explanation.count} step{'s' if explanation.count != 1 else ''}"
     asked = f"to {printable(explanation.budget)}, on {printable(explanation.device)}"
     print_heading(title, asked, console)
     if len(explanation.steps) == 1:

@@ -56,8 +56,13 @@ def _figures(candidate: Candidate) -> tuple[Cell, Cell, Cell]:
     return (
         Cell(quantity(candidate.saving_j, "J"), candidate.saving_j),
         Cell(number(candidate.loss), candidate.loss),
-        Cell(number(candidate.price), candidate.price),
+        Cell(_price(candidate), candidate.price),
     )
+
+
+def _price(candidate: Candidate) -> str:
+    """Loss per joule; a removal that costs no loss has no such price."""
+    return number(candidate.price) if candidate.loss > 0 else "no loss"
 
 
 def _accuracy(step: PruneStep) -> Cell:
@@ -66,9 +71,8 @@ def _accuracy(step: PruneStep) -> Cell:
 
 def _runner_up(candidate: Candidate) -> str:
     saves, added = quantity(candidate.saving_j, "J"), number(candidate.loss)
-    return (
-        f"{printable(removal(candidate))}: saves {saves}, adds {added}, {number(candidate.price)} per joule"
-    )
+    price = f"{_price(candidate)} per joule" if candidate.loss > 0 else _price(candidate)
+    return f"{printable(removal(candidate))}: saves {saves}, adds {added}, {price}"
 
 
 def brief_steps_table(steps: tuple[PruneStep, ...]) -> Table:
