@@ -18,9 +18,10 @@ from joulecut.pruning.coupling.cut import check_runs
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.descend import descend
 from joulecut.pruning.folding import fold, set_parameter, unfold
+from joulecut.pruning.measured import Meters
 from joulecut.pruning.network import Network
 from joulecut.pruning.readout import readout_layer, soft_readout
-from joulecut.pruning.records import Budget, PruneStep, Refusal
+from joulecut.pruning.records import Budget, LimitCheck, PruneStep, Refusal
 from joulecut.pruning.recover import matched_moments, output_moments, recalibrated
 from joulecut.pruning.refit import refit, teach
 from joulecut.pruning.settings import RefitSettings, SearchSettings
@@ -47,6 +48,7 @@ class Pruned:
         steps: what was removed, in order, and what else was at hand.
         refused: channels that had to stay.
         rows: validation accuracy by stage.
+        limits: each limit of the budget held against it, as the search saw it: modelled, or measured.
     """
 
     module: fx.GraphModule
@@ -57,6 +59,7 @@ class Pruned:
     steps: tuple[PruneStep, ...]
     refused: tuple[Refusal, ...]
     rows: tuple[tuple[str, float], ...]
+    limits: tuple[LimitCheck, ...] = ()
 
 
 def prune_channels(
@@ -72,6 +75,7 @@ def prune_channels(
     settings: SearchSettings | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
+    meters: Meters | None = None,
 ) -> Pruned:
     """Remove channels, nodes, blocks or layers until a network meets its budget.
 
@@ -91,6 +95,7 @@ def prune_channels(
         settings: of the search.
         checkpoint: a file that holds the state of the search after every step.
         resume: go on from that file.
+        meters: measure what the budget limits, and have the last word on it; None: all of it is modelled.
 
     Raises:
         UsageError: too few samples, a lowest accuracy without labelled validation data, or a checkpoint that
@@ -100,7 +105,7 @@ def prune_channels(
         OutputError: the checkpoint cannot be written.
     """
     chosen = settings or SearchSettings()
-    run = _prepare(traced, works, device, budget, calibration, judge, force, progress, chosen)
+    run = _prepare(traced, works, device, budget, calibration, judge, force, progress, chosen, meters)
     if checkpoint is not None:
         given = identity(traced.module, calibration, device, budget, chosen)
         kept = Checkpoint(checkpoint, given)
@@ -158,6 +163,7 @@ def _result(run: Run, traced: Traced) -> Pruned:
         steps=tuple(run.steps),
         refused=run.coupling.refused(),
         rows=tuple(run.rows),
+        limits=run.limits.checks(final),
     )
 
 
@@ -182,6 +188,7 @@ def _prepare(
     force: bool,
     progress: Progress,
     settings: SearchSettings,
+    meters: Meters | None = None,
 ) -> Run:
     _check_samples(calibration, budget, judge, force)
     progress("recalibrating batch norms", 0, 1)
@@ -205,6 +212,7 @@ def _prepare(
         pairs,
         budget_pricer(traced, coupling, works, device, budget),
         folded,
+        meters=meters,
     )
     with torch.no_grad():
         run.note("as trained", traced.module)
@@ -216,10 +224,7 @@ def _check_reachable(run: Run) -> None:
     widths, parts = narrowest(run)
     narrow = replace(run.folded, kept={name: tuple(range(width)) for name, width in widths.items()})
     least = replace(narrow, dropped=parts)
-    if run.settings.strategy in ("weights", "auto") or "yes" in (
-        run.limits.met(narrow),
-        run.limits.met(least),
-    ):
+    if run.settings.strategy in ("weights", "auto") or run.limits.fits(narrow) or run.limits.fits(least):
         return
     best = run.total(least)
     raise BudgetUnreachable(
