@@ -11,11 +11,11 @@ from torch import Tensor, fx
 from joulecut.errors import UsageError
 from joulecut.pruning.coupling.cut import Cutter
 from joulecut.pruning.coupling.groups import Group, find_groups, find_refusals
-from joulecut.pruning.coupling.propagate import walk
+from joulecut.pruning.coupling.propagate import runs, walk
 from joulecut.pruning.coupling.rules_layers import RULES
 from joulecut.pruning.coupling.rules_values import rule_of
 from joulecut.pruning.coupling.slabs import make_slabs
-from joulecut.pruning.coupling.trial import first_break, misplacing
+from joulecut.pruning.coupling.trial import trouble
 from joulecut.pruning.coupling.tying import tensors
 from joulecut.pruning.records import Refusal
 from joulecut.workload.trace import Traced, operation, trace
@@ -36,32 +36,30 @@ class Coupling:
     """
 
     def __init__(self, module: fx.GraphModule) -> None:
-        state = walk(module, lambda node: RULES.get(operation(node)) or rule_of(node))
-        make_slabs(state)
         self.module = module
-        self._walk = state
-        while True:
-            self._groups = find_groups(state)
-            self._solution = state.ids.solve()
-            self.cutter = Cutter(state)
-            if not self._groups or not self._refuse_broken():
-                break
-        self._refused = find_refusals(state)
+        self._walk = walk(module, lambda node: RULES.get(operation(node)) or rule_of(node))
+        make_slabs(self._walk)
+        frozen = True
+        while frozen:
+            self._groups = find_groups(self._walk)
+            self._solution = self._walk.ids.solve()
+            self.cutter = Cutter(self._walk)
+            frozen = self._refuse_troubled()
+        self._refused = find_refusals(self._walk)
 
-    def _refuse_broken(self) -> bool:
-        """Freeze the groups that a trial cut shows to be in the way of an operation; if any."""
-        tried, nodes = self._tried(self._groups), self.module.graph.nodes
-        wrong = misplacing(self.cutter, tried, nodes)
-        for node in wrong:
-            near = [g for g in self._near(node) if misplacing(self.cutter, self._tried([g]), [node])]
-            classes = tuple(group.classes for group in near or self._near(node))
-            self._walk.freeze(classes, node, f"{operation(node)} would move other channels in a cut network")
-        broken = first_break(self.cutter, tried[0]) if not wrong else None
-        if broken is not None:
-            self._walk.freeze(tuple(group.classes for group in self._near(broken[0])), *broken)
-        return bool(wrong) or broken is not None
+    def _refuse_troubled(self) -> bool:
+        """Freeze the groups that trial cuts show to be in the way of an operation; if any."""
+        cuts, frozen = self._trials(self._groups), set[str]()
+        for node in (node for node in self.module.graph.nodes if self._groups and runs(node)):
+            why = trouble(self.cutter, node, cuts)
+            near = self._near(node) if why else []
+            if not frozen & {group.name for group in near}:
+                alone = [group for group in near if trouble(self.cutter, node, self._trials([group]))]
+                self._walk.freeze(tuple(group.classes for group in alone or near), node, why)
+                frozen |= {group.name for group in alone or near}
+        return bool(frozen)
 
-    def _tried(self, groups: Sequence[Group]) -> list[Tensor]:
+    def _trials(self, groups: Sequence[Group]) -> list[Tensor]:
         """Trial cuts: some channels of every group, then its first, its last, every second, all but one."""
         generator = torch.Generator().manual_seed(0)
         cuts: list[dict[str, Sequence[int]]] = [{} for _ in range(6)]
@@ -73,14 +71,12 @@ class Coupling:
                 cut[group.name] = left or [0]
         return [self.alive(cut) for cut in cuts]
 
-    def _near(self, node: fx.Node) -> list[Group]:
-        """The groups that run through an operation, else those beside it, else all."""
-        for near in ((node, *node.all_input_nodes), node.users):
-            seen = torch.cat([self.cutter.all_classes(n) for n in near] or [torch.zeros(0)])
-            met = [group for group in self._groups if bool(torch.isin(group.classes, seen).any())]
-            if met:
-                return met
-        return list(self._groups)
+    def _near(self, node: fx.Node) -> Sequence[Group]:
+        """The groups that run through an operation or the next, else all."""
+        seen = torch.cat([self.cutter.all_classes(n) for n in (node, *node.all_input_nodes, *node.users)])
+        return [
+            group for group in self._groups if bool(torch.isin(group.classes, seen).any())
+        ] or self._groups
 
     def groups(self) -> tuple[Group, ...]:
         """Groups of channels that can be removed, in the order of the network's parameters."""

@@ -9,6 +9,7 @@ and a cell dies with its head or with its width. All is solved by connected comp
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,11 +23,8 @@ __all__ = ["FIXED", "Identities", "Reason", "Solution"]
 
 FIXED: Final = 0
 """The identity of everything that is no channel or must stay."""
-
 _DEPTH: Final = 8
 """How deep tables may nest; what is nested deeper is united."""
-_FEW: Final = 4096
-"""Couplings that are kept as they are found, though some may repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +84,19 @@ class Identities:
         self._tables: list[tuple[Tensor, Reason]] = []
         self._solution: Solution | None = None
 
-    def fresh(self, *shape: int) -> Tensor:
-        """New identities, int64 of a shape."""
-        first = self.count
-        self.count += math.prod(shape)
-        self._solution = None
-        return torch.arange(first, self.count).reshape(shape)
+    def fresh(self, shape: Sequence[int], dims: Collection[int]) -> Tensor:
+        """New identities along some dimensions: int64 of a shape that is 1 along the others."""
+        first, own = self.count, [size if d in dims else 1 for d, size in enumerate(shape)]
+        self.count, self._solution = first + math.prod(own), None
+        return torch.arange(first, self.count).reshape(own)
 
     def unite(self, a: Tensor, b: Tensor, reason: Reason) -> None:
         """Couple identities element by element (shapes broadcast); what meets ``FIXED`` is frozen."""
         edges = _columns(a, b)
         edges = edges[:, edges[0] != edges[1]]
-        edges = edges if edges.shape[1] < _FEW else _distinct(edges)
         fixed = (edges == FIXED).any(0)
         self.freeze(edges[:, fixed], reason)
         self._edges.append(edges[:, ~fixed])
-        self._solution = None
 
     def freeze(self, ids: Tensor, reason: Reason) -> None:
         """Keep these channels, for a reason."""
@@ -126,13 +121,12 @@ class Identities:
         return self._solution
 
     def _components(self) -> Tensor:
-        """The least identity that each is united with; it stands for both from here on."""
-        pairs = torch.cat(self._edges, 1).numpy()
-        ones = np.ones(pairs.shape[1], np.int8)
-        graph = coo_array((ones, (pairs[0], pairs[1])), shape=(self.count, self.count))
+        """The least identity that each is united with; it stands for them from here on."""
+        pairs, every = torch.cat(self._edges, 1).numpy(), torch.arange(self.count)
+        graph = coo_array((np.ones(pairs.shape[1], np.int8), tuple(pairs)), shape=(self.count, self.count))
         labels = torch.from_numpy(connected_components(graph, directed=False)[1]).long()
-        component = _least(labels, torch.arange(self.count), self.count)[labels]
-        self._edges = [torch.stack([torch.arange(self.count), component])]
+        component = _first(labels, self.count)[labels]
+        self._edges = [torch.stack([every, component])]
         return component
 
     def _factors(self, component: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,19 +143,17 @@ class Identities:
             new = ~factors[:, cell].any(0)
             factors[:, cell[new]] = table[1:, new]
             known = factors[:, cell]
-            ways = [
-                [torch.stack(both) for both in zip(known, found, strict=True)] for found in (pair, pair[::-1])
-            ]
+            ways = (
+                [torch.stack(both) for both in zip(known, way, strict=True)] for way in (pair, pair[::-1])
+            )
             edges += min(ways, key=lambda way: sum(_distinct(both).shape[1] for both in way))
-            own = (known == cell).any(0)
-            self.freeze(known[:, own][known[:, own] != cell[own].expand(2, -1)], reason)
+            self.freeze(known[(known == cell).any(0) & (known != cell)], reason)
         factors[:, (factors == torch.arange(self.count)).any(0)] = FIXED
         deep = factors.any(0)
         for _ in range(_DEPTH):
             deep = deep[factors].any(0)
         at = torch.nonzero(deep).flatten()
-        edges += [torch.stack([at, factor[at]]) for factor in factors]
-        conflicts = torch.cat(edges, 1)
+        conflicts = torch.cat([*edges, *(torch.stack([at, factor[at]]) for factor in factors)], 1)
         return factors, _distinct(conflicts[:, conflicts[0] != conflicts[1]])
 
     def _frozen_out(self, component: Tensor, factors: Tensor) -> Solution:
@@ -172,14 +164,13 @@ class Identities:
             why[component[self._frozen[i][0]]] = i
         cells = torch.nonzero(factors.any(0)).flatten()
         pairs = factors[:, cells]
-        for _ in range(_DEPTH):
+        for _ in range(_DEPTH if len(cells) else 0):
             why[cells] = torch.minimum(why[cells], why[pairs].amax(0))
             for factor in pairs:
                 why.scatter_reduce_(0, factor, why[cells], "amin")
             why[FIXED] = never
-        root = torch.where(why < never, FIXED, component)
         reasons = {c: self._frozen[int(why[c])][1] for c in torch.nonzero(why < never).flatten().tolist()}
-        return Solution(root[component], component, factors, reasons)
+        return Solution(torch.where(why < never, FIXED, component)[component], component, factors, reasons)
 
 
 def _columns(*ids: Tensor) -> Tensor:
@@ -193,10 +184,10 @@ def _distinct(columns: Tensor) -> Tensor:
     rank, base = columns[0], int(columns.max()) + 1 if columns.numel() else 1
     for row in columns[1:]:
         rank = torch.unique(rank * base + row, return_inverse=True)[1]
-    places = int(rank.max()) + 1 if len(rank) else 0
-    return columns[:, _least(rank, torch.arange(len(rank)), places)]
+    return columns[:, _first(rank, int(rank.max()) + 1 if len(rank) else 0)]
 
 
-def _least(at: Tensor, values: Tensor, count: int) -> Tensor:
-    """The least value at each of ``count`` places."""
-    return torch.full((count,), torch.iinfo(torch.long).max).scatter_reduce_(0, at, values, "amin")
+def _first(numbers: Tensor, count: int) -> Tensor:
+    """Where each number below ``count`` comes first."""
+    places = torch.arange(len(numbers))
+    return torch.full((count,), len(numbers)).scatter_reduce_(0, numbers, places, "amin")

@@ -6,7 +6,7 @@ along it; a letter that the result lacks is summed over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -27,38 +27,41 @@ class Value:
     labels: Labels
     spelling: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, walk: Walk, node: object) -> Value | None:
+        """A node with its own labels; None for what is no node."""
+        return cls(node, shape_of(node), walk.of(node)) if isinstance(node, fx.Node) else None
+
+    def relabelled(self, change: Callable[[Tensor], Tensor]) -> Value:
+        """With another layout of every label."""
+        return replace(self, labels=tuple(map(change, self.labels)))
+
     def letters(self, label: Tensor) -> set[str]:
         """The letters along which a label varies."""
         return {self.spelling[d] for d in varies(label)}
 
-    def part(
-        self, walk: Walk, label: Tensor, letters: set[str], order: Sequence[str], node: fx.Node
-    ) -> Tensor:
-        """What a label says along some letters, laid out in an order."""
-        dims = [d for d, letter in enumerate(self.spelling) if letter in letters]
-        moved = walk.project(label, dims, node).permute(
-            *sorted(range(label.ndim), key=lambda d: order.index(self.spelling[d]) if d in dims else -1)
-        )
+    def part(self, walk: Walk, label: Tensor, order: Sequence[str], node: fx.Node) -> Tensor:
+        """What a label says along some letters, laid out in their order."""
+        dims = [d for d in varies(label) if self.spelling[d] in order]
+        part = walk.project(label, dims, node).squeeze([d for d in range(label.ndim) if d not in dims])
+        part = part.permute(sorted(range(len(dims)), key=lambda i: order.index(self.spelling[dims[i]])))
         sizes = {self.spelling[d]: label.shape[d] for d in dims}
-        return moved.reshape([sizes.get(letter, 1) for letter in order])
+        return part.reshape([sizes.get(letter, 1) for letter in order])
 
 
-def joined(walk: Walk, node: fx.Node, spec: str, *nodes: object, role: str = "") -> tuple[Tensor, ...]:
+def joined(walk: Walk, node: fx.Node, spec: str, *nodes: object, role: str = "") -> Labels:
     """``join`` of nodes with their own labels; what is no node is left out, with its term."""
-    values = [Value(n, shape_of(n), walk.of(n)) if isinstance(n, fx.Node) else None for n in nodes]
-    return join(walk, node, spec, values, role)
+    return join(walk, node, spec, [Value.of(walk, n) for n in nodes], role)
 
 
-def join(
-    walk: Walk, node: fx.Node, spec: str, values: Sequence[Value | None], role: str = ""
-) -> tuple[Tensor, ...]:
+def join(walk: Walk, node: fx.Node, spec: str, values: Sequence[Value | None], role: str = "") -> Labels:
     """Couple operands along the letters that they share.
 
     Args:
         walk: the walk.
         node: the operation.
         spec: an equation as of ``einsum``; ``*`` stands for the last letters of the result.
-        values: the operands; None with its term is left out.
+        values: the operands; None with its term is left out, as are terms or values at the end.
         role: of parameters among the operands; by default ``writer`` along letters of the result and
             ``reader`` along summed ones, or ``through`` where none is summed.
 
@@ -66,53 +69,46 @@ def join(
         Labels of the result.
     """
     inputs, _, output = spec.replace(" ", "").partition("->")
-    terms = [(term, one) for term, one in zip(inputs.split(","), values, strict=True) if one is not None]
+    terms = [(term, one) for term, one in zip(inputs.split(","), values, strict=False) if one]
     widest = max((len(one.shape) + 3 - len(term) for term, one in terms if "..." in term), default=0)
     out = _spelled(output, widest + len(output) - 3)
-    operands = [
-        replace(
-            one, spelling=out[len(out) - len(one.shape) :] if term == "*" else _spelled(term, len(one.shape))
-        )
-        for term, one in terms
-    ]
-    operands = [_met(walk, node, one, operands) for one in operands]
+    spelled = [replace(one, spelling=_spelled(term, len(one.shape), out)) for term, one in terms]
+    operands = [_met(walk, node, one, spelled) for one in spelled]
     summed = {letter for one in operands for letter in one.spelling} - set(out)
     for one in operands:
         _note(walk, node, one, summed, role)
     for a, b in combinations(operands, 2):
-        for left in a.labels:
-            for right in b.labels:
-                common = a.letters(left) & b.letters(right)
-                order = sorted(common)
-                if common:
-                    x, y = a.part(walk, left, common, order, node), b.part(walk, right, common, order, node)
-                    walk.unite(x, y, node)
+        for left, right in ((left, right) for left in a.labels for right in b.labels):
+            if common := sorted(a.letters(left) & b.letters(right)):
+                walk.unite(a.part(walk, left, common, node), b.part(walk, right, common, node), node)
     return _result(walk, node, operands, out)
 
 
-def _spelled(term: str, ndim: int) -> tuple[str, ...]:
+def _spelled(term: str, ndim: int, out: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Letters by dimension; the dots stand for all that are left, numbered from the end."""
     before, dots, after = term.partition("...")
     rest = ndim - len(before) - len(after) if dots else 0
-    return (*before, *(f"~{rest - d}" for d in range(rest)), *after)
+    return (
+        out[len(out) - ndim :] if term == "*" else (*before, *(f"~{rest - d}" for d in range(rest)), *after)
+    )
 
 
-def _met(walk: Walk, node: fx.Node, one: Value, operands: Sequence[Value]) -> Value:
+def _met(walk: Walk, node: fx.Node, met: Value, operands: Sequence[Value]) -> Value:
     """An operand ready to be coupled: labelled where another is and it can be, else the other is frozen."""
-    met = one
-    for other in operands:
-        for label in other.labels if other is not one else ():
-            fixed = set()
-            for letter in sorted(other.letters(label) & set(met.spelling)):
-                dim = met.spelling.index(letter)
-                if met.shape[dim] == 1 or any(letter in met.letters(mine) for mine in met.labels):
-                    continue
-                if met.node is not None and walk.stretch(met.node, dim):
-                    met = replace(met, labels=walk.of(met.node))
-                else:
-                    fixed.add(letter)
-            if fixed:
-                part = other.part(walk, label, fixed, sorted(fixed), node)
-                walk.freeze((part,), node, f"{operation(node)} meets a value whose extent is fixed")
+    others = [one for one in operands if one is not met]
+    for other, label in ((one, label) for one in others for label in one.labels):
+        fixed = []
+        for letter in sorted(other.letters(label) & set(met.spelling)):
+            dim = met.spelling.index(letter)
+            if met.shape[dim] == 1 or any(letter in met.letters(mine) for mine in met.labels):
+                continue
+            if met.node is not None and walk.stretch(met.node, dim):
+                met = replace(met, labels=walk.of(met.node))
+            else:
+                fixed.append(letter)
+        if fixed:
+            part = other.part(walk, label, fixed, node)
+            walk.freeze((part,), node, f"{operation(node)} meets a value whose extent is fixed")
     return met
 
 
@@ -133,11 +129,11 @@ def _note(walk: Walk, node: fx.Node, one: Value, summed: set[str], role: str) ->
             walk.reads[node.name, one.node.name] = None
 
 
-def _result(walk: Walk, node: fx.Node, operands: Sequence[Value], out: Sequence[str]) -> tuple[Tensor, ...]:
+def _result(walk: Walk, node: fx.Node, operands: Sequence[Value], out: Sequence[str]) -> Labels:
     """What is left of the labels; one that another operand's label says already is dropped."""
     found = [(one, one.letters(label) & set(out), label) for one in operands for label in one.labels]
     kept: list[tuple[Value, set[str], Tensor]] = []
     for one, letters, label in sorted(found, key=lambda item: -len(item[1])):
         if letters and not any(letters <= more and one is not other for other, more, _ in kept):
-            kept.append((one, letters, one.part(walk, label, letters, out, node)))
-    return tuple(label for _, _, label in kept)
+            kept.append((one, letters, one.part(walk, label, out, node)))
+    return tuple(part for _, _, part in kept)

@@ -23,25 +23,13 @@ from joulecut.pruning.coupling.tying import canonical_names, tensors
 from joulecut.workload.trace import argument, operation, source, source_line
 
 __all__ = [
-    "FACTORIES",
-    "Labels",
-    "Rule",
-    "Span",
-    "Use",
-    "Walk",
-    "narrowed",
-    "shape_of",
-    "tensor_nodes",
-    "walk",
-]
+    "FACTORIES", "Labels", "Rule", "Span", "Use", "Walk",
+    "narrowed", "results", "runs", "shape_of", "tensor_nodes", "varies", "walk",
+]  # fmt: skip
 
 Labels = tuple[Tensor, ...]
-
-FACTORIES: Final = frozenset(
-    "zeros ones full empty new_zeros new_ones new_full new_empty".split()  # noqa: SIM905
-)
+FACTORIES: Final = ("zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty")
 """Operations that make a uniform value of a size that stands in the graph."""
-
 _COUPLED: Final = "it is coupled to a fixed extent"
 _ONLY: Final = "it is the only channel of a value"
 
@@ -54,6 +42,11 @@ class Span:
     size: int
     parameter: str
     dim: int
+
+    @property
+    def ids(self) -> Tensor:
+        """The identities in order: int64 [size]."""
+        return torch.arange(self.first, self.first + self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +63,7 @@ class Walk:
     """State of a walk, and the calls that rules use to speak about labels.
 
     Attributes:
+        labels: by the name of a value, as ``results`` gives it.
         reads: pairs of an operation and a value along whose channels it sums.
         active: nodes that depend on the network's inputs.
         numbers: values of constants that data are moved by.
@@ -78,7 +72,7 @@ class Walk:
 
     module: fx.GraphModule
     ids: Identities = field(default_factory=Identities)
-    labels: dict[str, Labels | tuple[Labels, ...]] = field(default_factory=dict)
+    labels: dict[str, Labels] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)
     inexact: list[tuple[Tensor, Reason]] = field(default_factory=list)
@@ -91,8 +85,16 @@ class Walk:
 
     def of(self, node: Any) -> Labels:
         """Labels of a value; () for anything that carries none."""
-        found = self.labels.get(node.name, ()) if isinstance(node, fx.Node) else ()
-        return tuple(label for label in found if isinstance(label, Tensor))
+        return self.labels.get(node.name, ()) if isinstance(node, fx.Node) else ()
+
+    def every(self) -> Iterator[tuple[fx.Node, Tensor]]:
+        """Every label once, with the first node that carries it."""
+        seen: set[int] = set()
+        for node in self.module.graph.nodes:
+            for label in (label for name in results(node) for label in self.labels.get(name, ())):
+                if id(label) not in seen:
+                    seen.add(id(label))
+                    yield node, label
 
     def reason(self, node: fx.Node, text: str) -> Reason:
         """A reason that points at a node."""
@@ -116,10 +118,10 @@ class Walk:
 
     def mixed(self, labels: Labels, dims: Collection[int], node: fx.Node) -> Labels:
         """Labels tied along dimensions that ``node`` mixes; those that vary along no other are frozen."""
-        inside = [set(varies(label)) <= set(dims) for label in labels]
-        frozen = tuple(label for label, stays in zip(labels, inside, strict=True) if stays)
-        self.freeze(frozen, node, f"{operation(node)} mixes it")
-        return tuple(self.tie(x, dims, node) for x, stays in zip(labels, inside, strict=True) if not stays)
+        passing = tuple(label for label in labels if not set(varies(label)) <= set(dims))
+        stays = tuple(label for label in labels if set(varies(label)) <= set(dims))
+        self.freeze(stays, node, f"{operation(node)} mixes it")
+        return tuple(self.tie(label, dims, node) for label in passing)
 
     def project(self, label: Tensor, dims: Collection[int], node: fx.Node) -> Tensor:
         """The part of a label that varies along ``dims`` only.
@@ -131,8 +133,8 @@ class Walk:
         if len(kept) == len(varies(label)):
             return label
         if (id(label), kept) not in self._projected:
-            rows = self.ids.fresh(*(size if d in kept else 1 for d, size in enumerate(label.shape)))
-            columns = self.ids.fresh(*(1 if d in kept else size for d, size in enumerate(label.shape)))
+            rows = self.ids.fresh(label.shape, kept)
+            columns = self.ids.fresh(label.shape, set(range(label.ndim)) - set(kept))
             self.ids.factor(label, rows, columns, self.reason(node, _COUPLED))
             self._projected[id(label), kept] = (label, rows)
         return self._projected[id(label), kept][1]
@@ -144,22 +146,19 @@ class Walk:
         sizes = argument(node, 1 if name.startswith(("new", "expand")) else 0, "size", ())
         if not (expands or name in FACTORIES) or not isinstance(sizes[dim], int):
             return False
-        shape = [size if d == dim else 1 for d, size in enumerate(shape_of(node))]
-        self.labels[node.name] = (*self.of(node), self.ids.fresh(*shape))
+        self.labels[node.name] = (*self.of(node), self.ids.fresh(shape_of(node), [dim]))
         return True
 
     def mark_inexact(self, labels: Labels, dims: Collection[int], node: fx.Node) -> None:
         """Removing channels along ``dims`` changes more than they carry: a norm or mean runs there."""
-        for label in labels:
-            if set(varies(label)) & set(dims):
-                part = self.project(label, dims, node)
-                self.inexact.append((part, self.reason(node, "runs over channels")))
+        for label in (label for label in labels if set(varies(label)) & set(dims)):
+            self.inexact.append((self.project(label, dims, node), self.reason(node, "runs over channels")))
 
     def refuse(self, node: fx.Node, text: str) -> Labels:
         """Keep every channel that ``node`` reads, and those that it writes with weights of its own."""
         for read in node.all_input_nodes:
-            for item in self.labels.get(read.name, ()):
-                self.freeze((item,) if isinstance(item, Tensor) else item, node, text)
+            for name in results(read):
+                self.freeze(self.labels.get(name, ()), node, text)
             if read.op == "get_attr" and len(shape_of(read)) > 1:
                 self.uses += [Use("writer", label.flatten(), node.name) for label in self.of(read)[:1]]
         return ()
@@ -167,12 +166,12 @@ class Walk:
     def parameter(self, name: str, value: Tensor) -> Labels:
         """A label for each dimension of a parameter; numbers that other values are indexed by have none."""
         if name not in self._parameters:
+            named = value.is_floating_point() or value.is_complex() or value.dtype == torch.bool
             labels: list[Tensor] = []
-            counts = not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
-            for dim, size in enumerate(() if counts else value.shape):
+            for dim, size in enumerate(value.shape if named else ()):
                 if size > 1:
                     self.spans.append(Span(self.ids.count, size, name, dim))
-                    labels.append(self.ids.fresh(*(size if d == dim else 1 for d in range(value.ndim))))
+                    labels.append(self.ids.fresh(value.shape, [dim]))
             self._parameters[name] = tuple(labels)
         return self._parameters[name]
 
@@ -186,10 +185,26 @@ class Walk:
 Rule = Callable[[Walk, fx.Node], "Labels | tuple[Labels, ...]"]
 
 
+def results(node: fx.Node) -> dict[str, tuple[int, ...]]:
+    """Shapes of what a node returns, by name: its own, or that with a number for each of several values."""
+    value = node.meta.get("val")
+    if isinstance(value, (tuple, list)):
+        return {f"{node.name}[{i}]": _shape(one) for i, one in enumerate(value)}
+    return {node.name: _shape(value)}
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return tuple(int(size) for size in value.shape) if isinstance(value, Tensor) else ()
+
+
 def shape_of(node: fx.Node) -> tuple[int, ...]:
     """Concrete shape of a node's tensor; () for what is no tensor."""
-    value = node.meta.get("val")
-    return tuple(int(size) for size in value.shape) if isinstance(value, Tensor) else ()
+    return _shape(node.meta.get("val"))
+
+
+def runs(node: fx.Node) -> bool:
+    """Whether a node is an operation that does something: its result is read, or it writes."""
+    return node.op == "call_function" and bool(node.users or node.is_impure())
 
 
 def tensor_nodes(node: fx.Node) -> list[fx.Node]:
@@ -224,45 +239,43 @@ def walk(module: fx.GraphModule, rule_of: Callable[[fx.Node], Rule | None]) -> W
             state.active.add(node.name)
         if node.op == "get_attr" and str(node.target) in named:
             state.labels[node.name] = state.parameter(canonical[str(node.target)], named[str(node.target)])
-        unused = not node.users and not node.is_impure() and operation(node) != "getitem"
-        rule = rule_of(node) if node.op == "call_function" and not unused else None
-        if node.op == "call_function" and not unused and rule is None:
-            state.refuse(node, f"the operation {operation(node)} is not handled")
-        elif rule is not None:
-            state.labels[node.name] = tuple(_clean(state, node, rule(state, node)))  # type: ignore[assignment]
-            _check_written(state, node)
         elif node.op == "output":
             for read in node.all_input_nodes:
                 state.freeze(state.of(read), node, "it is an output of the network")
+        elif runs(node):
+            _labelled(state, node, rule_of(node))
     return state
 
 
-def _clean(state: Walk, node: fx.Node, found: Sequence[Tensor | Labels]) -> Iterator[Tensor | Labels]:
+def _labelled(state: Walk, node: fx.Node, rule: Rule | None) -> None:
+    """Apply a rule. What an operation writes into its operand must be labelled there as in its result."""
+    if rule is None:
+        state.refuse(node, f"the operation {operation(node)} is not handled")
+        return
+    found: Any = rule(state, node)
+    names = list(results(node))
+    for name, labels in zip(names, found if names != [node.name] else [found], strict=False):
+        state.labels[name] = _clean(state, node, labels)
+    if operation(node).endswith("_") and not operation(node).endswith("__"):
+        own = {d for label in state.of(node.args[0]) for d in varies(label)}
+        new = tuple(label for label in state.of(node) if not set(varies(label)) <= own)
+        state.freeze(new, node, "it is written into a value without such channels")
+
+
+def _clean(state: Walk, node: fx.Node, found: Sequence[Tensor]) -> Labels:
     """Labels narrowed; of one that is constant the channel is kept, as a value cannot lose all.
 
     Two that vary along the same dimensions become one: its cells die with either.
     """
     kept: dict[tuple[int, ...], Tensor] = {}
-    for item in found:
-        if not isinstance(item, Tensor):
-            yield tuple(label for label in _clean(state, node, item) if isinstance(label, Tensor))
-            continue
-        label = narrowed(item)
+    for label in map(narrowed, found):
         twin = kept.setdefault(tuple(varies(label)), label)
         if not varies(label):
             state.freeze((kept.pop(()),), node, _ONLY)
         elif not torch.equal(twin, label):
             pairs = torch.stack([twin.flatten(), label.flatten()])
             cells = torch.unique(pairs, dim=1, return_inverse=True)[1]
-            table = state.ids.fresh(int(cells.max()) + 1)[cells].reshape(label.shape)
+            table = state.ids.fresh([int(cells.max()) + 1], [0])[cells].reshape(label.shape)
             state.ids.factor(table, twin, label, state.reason(node, _COUPLED))
             kept[tuple(varies(label))] = table
-    yield from kept.values()
-
-
-def _check_written(state: Walk, node: fx.Node) -> None:
-    """What an operation writes into its operand must be labelled there as in its result."""
-    if operation(node).endswith("_") and not operation(node).endswith("__"):
-        own = {d for label in state.of(node.args[0]) for d in varies(label)}
-        new = tuple(label for label in state.of(node) if not set(varies(label)) <= own)
-        state.freeze(new, node, "it is written into a value without such channels")
+    return tuple(kept.values())

@@ -22,13 +22,19 @@ _EQUATIONS: Final = {
     "baddbmm": "*,bij,bjk->bik",
     "prelu": "bc...,c->bc...",
 }
+_NORMS: Final = {
+    "layer_norm": "...,...,...->...",
+    "rms_norm": "...,...->...",
+    "group_norm": "bc...,c,c->bc...",
+    "_weight_norm": "...,...->...",
+    "batch_norm": "bc...,c,c,c,c->bc...",
+    "instance_norm": "bc...,c,c,c,c->bc...",
+}
 
 
 def equation(walk: Walk, node: fx.Node) -> Labels:
     """Layers and products that one equation describes."""
-    spec = _EQUATIONS[operation(node)]
-    terms = spec.partition("->")[0].count(",") + 1
-    return joined(walk, node, spec, *[*node.args, *[None] * terms][:terms])
+    return joined(walk, node, _EQUATIONS[operation(node)], *node.args)
 
 
 def matmul(walk: Walk, node: fx.Node) -> Labels:
@@ -58,40 +64,30 @@ def convolution(walk: Walk, node: fx.Node) -> Labels:
     value, weight, bias = (argument(node, i, n, None) for i, n in enumerate(("input", "weight", "bias")))
     groups, spatial = int(argument(node, 6, "groups", 1)), len(shape_of(weight)) - 2
     dim = len(shape_of(value)) - spatial - 1
-    transposed = operation(node).startswith("conv_transpose")
-    read = _grouped(
-        Value(value, shape_of(value), walk.mixed(walk.of(value), range(dim + 1, 9), node)), dim, groups
-    )
-    kernel = _grouped(
-        Value(weight, shape_of(weight), walk.mixed(walk.of(weight), range(2, 9), node)), 0, groups
-    )
-    added = (
-        _grouped(Value(bias, shape_of(bias), walk.of(bias)), 0, groups) if isinstance(bias, fx.Node) else None
-    )
-    batch, (window, taps, out) = "b" * dim, (letters[:spatial] for letters in ("xyz", "uvw", "XYZ"))
-    spelled = f"gio{taps}" if transposed else f"goi{taps}"
-    deep = read.shape[dim + 1] > 1
-    for one, first in ((read, dim), (kernel, 0), (added, 0)) if groups > 1 else ():
-        for label in one.labels if one and (deep or one is not read) else ():
+    mixed = ((value, dim, range(dim + 1, 9)), (weight, 0, range(2, 9)), (bias, 0, ()))
+    operands = [
+        _grouped(Value(n, shape_of(n), walk.mixed(walk.of(n), over, node)), first, groups) if n else None
+        for n, first, over in mixed
+    ]
+    deep = shape_of(value)[dim] > groups
+    for one, (_, first, _) in zip(operands, mixed, strict=True) if groups > 1 else ():
+        for label in one.labels if one and (deep or one is not operands[0]) else ():
             walk.tie(label, [first] if deep else [1, 2], node)
-    labels = join(walk, node, f"{batch}gi{window},{spelled},go->{batch}go{out}", [read, kernel, added])
-    shape = (*read.shape[:dim], groups, shape_of(node)[dim] // groups, *shape_of(node)[dim + 1 :])
-    return tuple(
-        label.expand(
-            [n if d in (dim, dim + 1) else s for d, (n, s) in enumerate(zip(shape, label.shape, strict=True))]
-        ).flatten(dim, dim + 1)
-        for label in labels
-    )
+    batch, (window, taps, out) = "b" * dim, (letters[:spatial] for letters in ("xyz", "uvw", "XYZ"))
+    spelled = f"gio{taps}" if operation(node).startswith("conv_transpose") else f"goi{taps}"
+    labels = join(walk, node, f"{batch}gi{window},{spelled},go->{batch}go{out}", operands)
+    sizes = (groups, shape_of(node)[dim] // groups)
+    return tuple(x.expand(*x.shape[:dim], *sizes, *x.shape[dim + 2 :]).flatten(dim, dim + 1) for x in labels)
 
 
 def _grouped(one: Value, dim: int, groups: int) -> Value:
     """A value whose channels are laid out as groups and channels of a group."""
-    labels = tuple(
-        x.reshape(*x.shape[:dim], *((groups, -1) if x.shape[dim] > 1 else (1, 1)), *x.shape[dim + 1 :])
-        for x in one.labels
-    )
     shape = (*one.shape[:dim], groups, one.shape[dim] // groups, *one.shape[dim + 1 :])
-    return Value(one.node, shape, labels)
+    found = Value(one.node, shape, one.labels)
+    sizes = {True: (groups, -1), False: (1, 1)}
+    return found.relabelled(
+        lambda x: x.reshape(*x.shape[:dim], *sizes[x.shape[dim] > 1], *x.shape[dim + 1 :])
+    )
 
 
 def attention(walk: Walk, node: fx.Node) -> Labels:
@@ -100,19 +96,13 @@ def attention(walk: Walk, node: fx.Node) -> Labels:
     if node.kwargs.get("enable_gqa"):  # each head of keys and values stands for several
         times = query.shape[-3] // key.shape[-3]
         key, value = (
-            Value(
-                n.node,
-                n.shape,
-                tuple(x.repeat_interleave(times, -3) if x.shape[-3] > 1 else x for x in n.labels),
-            )
-            for n in (key, value)
+            one.relabelled(lambda x: x.repeat_interleave(times if x.shape[-3] > 1 else 1, -3))
+            for one in (key, value)
         )
     shape = (*query.shape[:-1], key.shape[-2])
     scores = Value(None, shape, join(walk, node, "...qi,...ki->...qk", [query, key]))
-    mask = argument(node, 3, "attn_mask", None)
-    if isinstance(mask, fx.Node):
-        met = [scores, Value(mask, shape_of(mask), walk.of(mask))]
-        scores = Value(None, shape, join(walk, node, "...qk,*->...qk", met))
+    mask = Value.of(walk, argument(node, 3, "attn_mask", None))
+    scores = Value(None, shape, join(walk, node, "...qk,*->...qk", [scores, mask]))
     walk.mark_inexact(scores.labels, [len(shape) - 1], node)
     return join(walk, node, "...qk,...kv->...qv", [scores, value])
 
@@ -133,7 +123,6 @@ def recurrent(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
     value, given, weights, biased, layers, *_ = node.args
     if not isinstance(weights, (list, tuple)) or not isinstance(value, fx.Node):
         return walk.refuse(node, "a packed sequence is not handled")
-    states: Any = given if isinstance(given, (list, tuple)) else [given]
     parts, directions = 4 if biased else 2, 1 + int(bool(node.args[7]))
     if len(weights) != parts * directions * int(str(layers)):
         return walk.refuse(node, "a projected hidden state is not handled")
@@ -148,9 +137,9 @@ def recurrent(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
         hidden.append(_cell(walk, node, list(weights[first : first + parts]), read))
     output = torch.cat(hidden[-directions:]).reshape([1] * last + [-1])
     ends = torch.stack(hidden).reshape([len(hidden), *[1] * (last - 1), -1])
+    states: Any = given if isinstance(given, (list, tuple)) else [given]
     for state in states:
-        both = [Value(None, tuple(ends.shape), (ends,)), Value(state, shape_of(state), walk.of(state))]
-        join(walk, node, "...,...->...", both)
+        join(walk, node, "...,...->...", [Value(None, tuple(ends.shape), (ends,)), Value.of(walk, state)])
     return ((output,), *((ends,) for _ in states))
 
 
@@ -158,43 +147,39 @@ def _cell(walk: Walk, node: fx.Node, weights: list[Any], read: list[Tensor]) -> 
     """One layer in one direction; returns its hidden units."""
     gates = {"lstm": 4, "gru": 3}.get(operation(node), 1)
     hidden = torch.zeros(shape_of(weights[0])[0] // gates, dtype=torch.long)
-    for i, weight in enumerate(weights):
-        for label in walk.of(weight):
-            ids = label.flatten()
-            if label.shape[0] == 1:
-                for own in (hidden,) if i == 1 else read:
-                    walk.unite(ids, own, node)
-                walk.uses.append(Use("reader", ids, node.name))
-                continue
-            units = ids[: len(hidden)]
-            hidden = units if i == 0 else hidden
-            walk.unite(ids.reshape(gates, -1), hidden, node)
-            walk.uses.append(Use("through" if i else "writer", units, node.name))
-            walk.uses.append(Use("through", ids[len(hidden) :], node.name))
+    for i, label in ((i, label) for i, weight in enumerate(weights) for label in walk.of(weight)):
+        ids = label.flatten()
+        if label.shape[0] == 1:
+            for own in (hidden,) if i == 1 else read:
+                walk.unite(ids, own, node)
+            walk.uses.append(Use("reader", ids, node.name))
+            continue
+        units = ids[: len(hidden)]
+        hidden = units if i == 0 else hidden
+        walk.unite(ids.reshape(gates, -1), hidden, node)
+        walk.uses.append(Use("through" if i else "writer", units, node.name))
+        walk.uses.append(Use("through", ids[len(hidden) :], node.name))
     return hidden
 
 
 def norm(walk: Walk, node: fx.Node) -> Labels:
     """Gains, biases and statistics go with their channel; a norm that runs over channels is inexact."""
-    name, args = operation(node), node.args
-    ndim = len(shape_of(source(node)))
-    every = range(ndim)
+    name, args, (_, channels, *_) = operation(node), node.args, (*shape_of(source(node)), 1)
+    every = range(len(shape_of(source(node))))
+    sizes = name in ("layer_norm", "rms_norm", "group_norm")  # the second argument is no tensor
+    role = "through" if name == "_weight_norm" else ""
+    labels = joined(walk, node, _NORMS[name], args[0], *args[2 if sizes else 1 :], role=role)
     if name in ("layer_norm", "rms_norm"):
-        labels = joined(walk, node, "...,...,...->...", args[0], *[*args[2:4], None, None][:2])
-        over = [*every[ndim - len(argument(node, 1, "normalized_shape", ())) :]]
-    elif name == "group_norm":
-        labels = joined(walk, node, "bc...,c,c->bc...", args[0], *[*args[2:4], None, None][:2])
-        groups, channels = int(argument(node, 1, "num_groups", 1)), shape_of(node)[1]
-        for label in labels:
-            if groups < channels and label.shape[1] > 1:
-                table = walk.project(label, [1], node).reshape(groups, -1)
-                walk.unite(table, table[:1], node)
-        over = [*every[1 + int(groups == channels) :]]
+        over = [*every[len(every) - len(argument(node, 1, "normalized_shape", ())) :]]
     elif name == "_weight_norm":
-        labels = joined(walk, node, "...,...->...", *args[:2], role="through")
-        over = [d for d in every if d != int(argument(node, 2, "dim", 0)) % ndim]
+        over = [d for d in every if d != int(argument(node, 2, "dim", 0)) % len(every)]
+    elif name == "group_norm":
+        groups = int(argument(node, 1, "num_groups", 1))
+        over = [*every[1 + int(groups == channels) :]]
+        for label in (label for label in labels if groups < channels and label.shape[1] > 1):
+            table = walk.project(label, [1], node).reshape(groups, -1)
+            walk.unite(table, table[:1], node)
     else:
-        labels = joined(walk, node, "bc...,c,c,c,c->bc...", *args[:5])
         over = [d for d in every if d != 1 and args[5] and (d or name == "batch_norm")]
     walk.mark_inexact(labels, over, node)
     return labels
@@ -208,7 +193,5 @@ RULES: Final[dict[str, Rule]] = {
     "scaled_dot_product_attention": attention,
     "embedding": embedding,
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), recurrent),
-    **dict.fromkeys(
-        ("layer_norm", "rms_norm", "group_norm", "batch_norm", "instance_norm", "_weight_norm"), norm
-    ),
+    **dict.fromkeys(_NORMS, norm),
 }

@@ -6,6 +6,8 @@ Data movement is one rule for all: the operation itself is run on the labels.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 import torch
@@ -13,16 +15,7 @@ from torch import Tensor, fx
 from torch.fx.node import map_arg
 
 from joulecut.pruning.coupling.join import Value, join, joined
-from joulecut.pruning.coupling.propagate import (
-    FACTORIES,
-    Labels,
-    Rule,
-    Walk,
-    narrowed,
-    shape_of,
-    tensor_nodes,
-    varies,
-)
+from joulecut.pruning.coupling.propagate import Labels, Rule, Walk, narrowed, results, shape_of, varies
 from joulecut.workload.trace import argument, operation, schema_of, source
 
 __all__ = ["is_movement", "rule_of", "run"]
@@ -44,22 +37,20 @@ _REDUCTIONS: Final = (
     "logsumexp", "var_mean", "std_mean",
 )
 _NOTHING: Final = (
-    *FACTORIES, "arange", "eye", "rand", "randn", "scalar_tensor", "linspace", "sym_size",
-    "_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range",
+    "new_zeros", "new_ones", "new_full", "new_empty", "sym_size", "_assert_tensor_metadata",
 )
-"""Operations that read no values of the network, or only their sizes."""
+"""Operations that read sizes only; so do those that read no tensor."""
 # fmt: on
 _WINDOWS: Final = re.compile(r"(?:pool|upsample|pad)\D*(\d)d|(cum|logcum)")
 
 
 def elementwise(walk: Walk, node: fx.Node) -> Labels:
     """Operands are coupled where both vary; a real extent without channels freezes its partner."""
-    values = tensor_nodes(node)
+    values = [n for n in node.all_input_nodes if shape_of(n)]
     if len(values) == 1 and shape_of(values[0]) == shape_of(node):
         return walk.of(values[0])
-    if not values:
-        return ()
-    return joined(walk, node, ",".join(["..."] * len(values)) + "->...", *values, role="through")
+    spec = ",".join(["..."] * len(values)) + "->..."
+    return joined(walk, node, spec, *values, role="through")
 
 
 def is_movement(node: fx.Node) -> bool:
@@ -71,44 +62,35 @@ def is_movement(node: fx.Node) -> bool:
 
 
 def movement(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
-    """Run a movement of one tensor on each of its labels."""
+    """Run a movement of one tensor on each of its labels; an index that is computed must pick no channels."""
     value = source(node)
     if operation(node).endswith("_as"):
         return _like(walk, node, value)
-    indices = [n for n in node.all_input_nodes if n is not value and shape_of(n)]
-    known = {n: _constant(walk, n) for n in indices}
-    computed = any(numbers is None for numbers in known.values())
-    ends = [
-        {n: torch.full(shape_of(n), end) if numbers is None else numbers for n, numbers in known.items()}
-        for end in (0, 1)
-    ]
-    results: list[Any] = []
+    known = {n: _constant(walk, n) for n in node.all_input_nodes if n is not value and shape_of(n)}
+    moved: list[Any] = []
     for label in walk.of(value):
-        first = run(node, {**ends[0], value: label.expand(shape_of(value))})
-        if first is None:
+        ends: list[Any] = []
+        for end in (0, 1) if None in known.values() else (0,):
+            picks = {n: torch.full(shape_of(n), end) if x is None else x for n, x in known.items()}
+            ends.append(run(node, {**picks, value: label.expand(shape_of(value))}))
+        if None in ends:
             return walk.refuse(node, f"the operation {operation(node)} is not handled")
-        last = run(node, {**ends[1], value: label.expand(shape_of(value))}) if computed else first
-        if last is not first and (last is None or not torch.equal(first, last)):
+        if ends[0] is not ends[-1] and not torch.equal(*ends):
             walk.freeze((label,), node, "a computed number picks channels")
-        results.append(first)
-    for index in indices:
+        moved.append(ends[0])
+    for index in known:
         walk.freeze(walk.of(index), node, "it says where channels go")
-    if isinstance(node.meta["val"], (list, tuple)):
-        return tuple(tuple(found[i] for found in results) for i in range(len(node.meta["val"])))
-    return tuple(results)
+    return tuple(zip(*moved, strict=True)) if isinstance(node.meta["val"], (list, tuple)) else tuple(moved)
 
 
 def _like(walk: Walk, node: fx.Node, value: fx.Node) -> Labels:
     """A movement to the shape of another value: what they share is coupled."""
     shape = shape_of(value) if operation(node) == "expand_as" else shape_of(node)
-    labels = tuple(x.expand(shape_of(value)).reshape(shape) for x in walk.of(value))
-    other = node.args[1]
-    assert isinstance(other, fx.Node)
-    both = [Value(None, shape, tuple(map(narrowed, labels))), Value(other, shape_of(other), walk.of(other))]
-    return join(walk, node, "...,...->...", both)
+    labels = tuple(narrowed(x.expand(shape_of(value)).reshape(shape)) for x in walk.of(value))
+    return join(walk, node, "...,...->...", [Value(None, shape, labels), Value.of(walk, node.args[1])])
 
 
-def run(node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+def run(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     """The node's own operation on labels, or None where it does not run on whole numbers.
 
     Sizes computed in the graph take their concrete values.
@@ -129,12 +111,10 @@ def _constant(walk: Walk, node: fx.Node) -> Tensor | None:
     if node.name not in walk.numbers:
         walk.numbers[node.name] = None
         if node.op == "get_attr":
-            path, _, leaf = str(node.target).rpartition(".")
-            walk.numbers[node.name] = getattr(walk.module.get_submodule(path), leaf)
+            walk.numbers[node.name] = attrgetter(str(node.target))(walk.module)
         elif node.name not in walk.active and not any(operation(user).endswith("_") for user in node.users):
             known = {n: _constant(walk, n) for n in node.all_input_nodes}
-            if not any(value is None for value in known.values()):
-                walk.numbers[node.name] = run(node, known)
+            walk.numbers[node.name] = None if None in known.values() else run(node, known)
     return walk.numbers[node.name]
 
 
@@ -143,13 +123,10 @@ def concatenated(walk: Walk, node: fx.Node) -> Labels:
     given: Any = node.args[0]
     stacks, ndim = operation(node) == "stack", len(shape_of(node))
     dim = int(argument(node, 1, "dim", 0)) % ndim
-    values = []
-    for n in (n for n in given if shape_of(n) != (0,)):
-        shape, labels = list(shape_of(n)), walk.of(n)
-        if stacks:
-            shape.insert(dim, 1)
-            labels = tuple(x.unsqueeze(dim) for x in labels)
-        values.append(Value(None if stacks else n, tuple(shape), labels))
+    values = [Value(n, shape_of(n), walk.of(n)) for n in given if shape_of(n) != (0,)]
+    for k, one in enumerate(values if stacks else ()):
+        shape, labels = (*one.shape[:dim], 1, *one.shape[dim:]), tuple(x.unsqueeze(dim) for x in one.labels)
+        values[k] = Value(None, shape, labels)
     alphabet = "abcdefgh"[:ndim]
     pieces = [chr(ord("A") + i) for i in range(len(values))]
     terms = [alphabet[:dim] + piece + alphabet[dim + 1 :] for piece in pieces]
@@ -167,18 +144,16 @@ def concatenated(walk: Walk, node: fx.Node) -> Labels:
 
 def piece(walk: Walk, node: fx.Node) -> Labels:
     """``getitem``: the labels of one result of several."""
-    found = walk.labels.get(source(node).name, ())
-    item = found[argument(node, 1, "index", 0)] if found else ()
-    return item if isinstance(item, tuple) else ()
+    return walk.labels.get(f"{source(node).name}[{argument(node, 1, 'index', 0)}]", ())
 
 
 def reduction(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
     """Labels along other dimensions survive; a sum over channels reads them, a mean is inexact."""
-    value, name, results = source(node), operation(node), node.meta["val"]
-    names = [one.name for one in node.target._schema.arguments]  # type: ignore[union-attr]
+    value, name, shapes = source(node), operation(node), list(results(node).values())
+    names = [one.name for one in schema_of(node).arguments]
     dims = argument(node, names.index("dim"), "dim", None) if "dim" in names else None
     every = range(len(shape_of(value)))
-    over = [every[d] for d in ([dims] if isinstance(dims, int) else dims or every)]
+    over = sorted(every[d] for d in ([dims] if isinstance(dims, int) else dims or every))
     if name in ("max", "min") and any(user.args[1] == 1 and user.users for user in node.users):
         return walk.refuse(node, "its result holds numbers of channels")
     sums = name in ("sum", "nansum") or (name.endswith("norm") and argument(node, 1, "ord", 2) in (1, 2, 3))
@@ -186,11 +161,14 @@ def reduction(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
     letters = "abcdefghij"[: len(every)]
     rest = "".join(letter for d, letter in enumerate(letters) if d not in over)
     found = joined(walk, node, f"{letters}->{rest}", value, role="through")
-    if (results[0] if isinstance(results, (tuple, list)) else results).ndim == len(every):
-        found = tuple(
-            x.reshape([1 if d in over else x.shape[rest.index(letters[d])] for d in every]) for x in found
-        )
-    return (found,) * len(results) if isinstance(results, (tuple, list)) else found
+    for d in over if len(shapes[0]) == len(every) else ():
+        found = tuple(x.unsqueeze(d) for x in found)
+    return _each(node, found)
+
+
+def _each(node: fx.Node, labels: Labels) -> Labels | tuple[Labels, ...]:
+    """The same labels for each of several results."""
+    return (labels,) * len(results(node)) if isinstance(node.meta["val"], (tuple, list)) else labels
 
 
 def softmax(walk: Walk, node: fx.Node) -> Labels:
@@ -202,36 +180,34 @@ def softmax(walk: Walk, node: fx.Node) -> Labels:
 
 def windows(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
     """Pools, padding, interpolation and running sums mix what lies along some dimensions."""
-    found, ndim, results = _WINDOWS.search(operation(node)), len(shape_of(source(node))), node.meta["val"]
-    spatial = (
-        range(ndim - int(found[1]), ndim) if found and found[1] else [argument(node, 1, "dim", 0) % ndim]
-    )
-    passing = walk.mixed(walk.of(source(node)), spatial, node)
-    return (passing,) * len(results) if isinstance(results, (tuple, list)) else passing
+    found, ndim = _WINDOWS.search(operation(node)), len(shape_of(source(node)))
+    pooled = range(ndim - int(found[1]), ndim) if found and found[1] else None
+    over = pooled or [argument(node, 1, "dim", 0) % ndim]
+    return _each(node, walk.mixed(walk.of(source(node)), over, node))
 
 
 def pad(walk: Walk, node: fx.Node) -> Labels:
     """Constants around a value: channels that are padded lie beside fixed ones."""
-    sizes = [int(size) for size in argument(node, 1, "pad", ())]
-    last = len(shape_of(source(node))) - 1
+    labels, ndim = walk.of(source(node)), len(shape_of(source(node)))
+    given = argument(node, 1, "pad", ())
+    sizes = {ndim - 1 - i // 2: given[i : i + 2] for i in range(0, len(given), 2)}
     if argument(node, 2, "mode", "constant") in ("reflect", "replicate", "circular"):
-        return walk.mixed(walk.of(source(node)), [last - i // 2 for i, n in enumerate(sizes) if n], node)
+        return walk.mixed(labels, [d for d, ends in sizes.items() if any(ends)], node)
     return tuple(
-        torch.constant_pad_nd(x, [n if x.shape[last - i // 2] > 1 else 0 for i, n in enumerate(sizes)])
-        for x in walk.of(source(node))
+        torch.constant_pad_nd(x, [n if x.shape[d] > 1 else 0 for d, ends in sizes.items() for n in ends])
+        for x in labels
     )
 
 
 def halves(walk: Walk, node: fx.Node) -> Labels:
     """``glu``: one half of the channels gates the other. ``channel_shuffle``: groups change places."""
-    shuffles = operation(node) == "channel_shuffle"
-    count = int(argument(node, 1, "groups", 1)) if shuffles else 2
-    dim = 1 if shuffles else int(argument(node, 1, "dim", -1))
-    chunks = [x.chunk(count, dim) for x in walk.of(source(node)) if x.shape[dim] > 1]
+    shuffles, labels = operation(node) == "channel_shuffle", walk.of(source(node))
+    count, dim = (argument(node, 1, "groups", 1), 1) if shuffles else (2, argument(node, 1, "dim", -1))
+    chunks = [label.chunk(count, dim) for label in labels if label.shape[dim] > 1]
     for first, *others in chunks:
         for other in others:
             walk.unite(other, first, node)
-    beside = tuple(x for x in walk.of(source(node)) if x.shape[dim] == 1)
+    beside = tuple(label for label in labels if label.shape[dim] == 1)
     return movement(walk, node) if shuffles else (*beside, *(first for first, *_ in chunks))  # type: ignore[return-value]
 
 
@@ -267,8 +243,8 @@ _RULES: Final[dict[str, Rule]] = {
 def rule_of(node: fx.Node) -> Rule | None:
     """The rule of an operation on values, by its name or by its kind."""
     name = operation(node)
-    if name in _RULES:
-        return _RULES[name]
+    if name in _RULES or not any(map(shape_of, node.all_input_nodes)):
+        return _RULES.get(name, nothing)
     if torch.Tag.pointwise in getattr(node.target, "tags", ()) or name.rstrip("_") in _ELEMENTWISE:
         return elementwise
     if is_movement(node):

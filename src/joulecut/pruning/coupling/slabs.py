@@ -7,54 +7,40 @@ dimension that leaves the most classes; what still fills no slice is frozen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from joulecut.pruning.coupling.identities import FIXED
 from joulecut.pruning.coupling.propagate import Walk, narrowed, varies
 
-__all__ = ["every_label", "make_slabs", "torn"]
+__all__ = ["make_slabs", "torn"]
 
 _ROUNDS: Final = 12
 
 
 def make_slabs(walk: Walk) -> None:
     """Tie, then freeze, until every class is a slab, and a part, of every value it appears in."""
-    labels = list(every_label(walk))
+    labels = list(walk.every())
     tables = [(node, label) for node, label in labels if len(varies(label)) > 1]
     for last in reversed(range(_ROUNDS)):
         solution, whole = walk.ids.solve(), True
-        for node, label in tables:
-            for seen in map(narrowed, solution.layers(label)):
-                broken = torn(seen, walk.ids.count) if len(varies(seen)) > 1 else seen[:0]
-                if len(broken) and not last:
-                    walk.freeze((broken,), node, "its channels fill no complete slice")
-                elif len(broken):
-                    keep = max(varies(seen), key=lambda d, seen=seen: _classes_along(seen, d))  # type: ignore[misc]
-                    walk.tie(seen, [d for d in varies(seen) if d != keep], node)
-                    whole = False
+        for node, seen in ((node, narrowed(x)) for node, label in tables for x in solution.layers(label)):
+            broken = torn(seen, walk.ids.count) if len(varies(seen)) > 1 else seen[:0]
+            if len(broken) and not last:
+                walk.freeze((broken,), node, "its channels fill no complete slice")
+            elif len(broken):
+                keep = max(varies(seen), key=lambda d, seen=seen: _classes_along(seen, d))  # type: ignore[misc]
+                walk.tie(seen, [d for d in varies(seen) if d != keep], node)
+                whole = False
         if whole:
             break
     solution = walk.ids.solve()
-    for node, label in labels:
-        for seen in solution.layers(label):
-            only = seen.flatten()[:1]
-            if int(only) != FIXED and bool((seen == only).all()):
-                walk.freeze((only,), node, "it is the only channel of a value")
-
-
-def every_label(walk: Walk) -> Iterator[tuple[fx.Node, Tensor]]:
-    """Every label once, with the first node that carries it."""
-    seen: set[int] = set()
-    for node in walk.module.graph.nodes:
-        for item in walk.labels.get(node.name, ()):
-            for label in (item,) if isinstance(item, Tensor) else item:
-                if id(label) not in seen:
-                    seen.add(id(label))
-                    yield node, label
+    for node, seen in ((node, x) for node, label in labels for x in solution.layers(label)):
+        only = seen.flatten()[:1]
+        if int(only) != FIXED and bool((seen == only).all()):
+            walk.freeze((only,), node, "it is the only channel of a value")
 
 
 def _classes_along(seen: Tensor, dim: int) -> int:
@@ -74,8 +60,8 @@ def torn(seen: Tensor, classes: int) -> Tensor:
     whole = counts == 0
     whole[FIXED] = True
     for d in varies(seen):
-        others = [other for other in varies(seen) if other != d]
-        least = seen.amin(others).flatten()
-        constant = least == seen.amax(others).flatten()
-        whole |= torch.bincount(least[constant], minlength=classes) * (seen.numel() // len(least)) == counts
+        rows = seen.movedim(d, 0).flatten(1)
+        least = rows.amin(1)
+        constant = least == rows.amax(1)
+        whole |= torch.bincount(least[constant], minlength=classes) * rows.shape[1] == counts
     return torch.nonzero(~whole).flatten()

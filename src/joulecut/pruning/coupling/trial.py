@@ -1,22 +1,21 @@
-"""Tries a cut on shapes alone, so that what would break is refused before anything is cut."""
+"""Tries a cut on one operation, so that what would break is refused before anything is cut."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.node import map_arg
+from torch.fx.node import map_aggregate
 
 from joulecut.pruning.coupling.cut import Cutter
-from joulecut.pruning.coupling.propagate import shape_of
+from joulecut.pruning.coupling.propagate import shape_of, tensor_nodes
 from joulecut.pruning.coupling.rules_values import is_movement, run
 from joulecut.pruning.coupling.sizes import Masks, retargeted
 from joulecut.workload.trace import argument, operation, source
 
-__all__ = ["first_break", "misplacing"]
+__all__ = ["trouble"]
 
 _BREAKS: Final = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 # fmt: off
@@ -27,84 +26,65 @@ _ORDERLY: Final = frozenset({
 })
 """Movements that keep the order of elements and whose sizes and bounds are rewritten: right for every cut."""
 # fmt: on
+_MOVES: Final = "{} would move other channels in a cut network"
 
 
-def misplacing(cutter: Cutter, cuts: Sequence[Tensor], nodes: Iterable[fx.Node]) -> list[fx.Node]:
-    """The operations, of these, that move other channels in a cut network.
+def trouble(cutter: Cutter, node: fx.Node, cuts: Sequence[Tensor]) -> str:
+    """What goes wrong with an operation of a network that is cut; "" where nothing does.
 
-    What may change the order of elements is run on numbered ones, which must arrive where the cut expects
-    them. ``cuts`` are living classes, bool by class.
+    By shapes alone in the first cut. What may change the order of elements is run on numbered ones in each,
+    which must arrive where the cut expects them. ``cuts`` are living classes, bool by class.
     """
-    return [node for node in nodes if _moves(node) and not all(_arrives(cutter, node, cut) for cut in cuts)]
-
-
-def first_break(cutter: Cutter, alive: Tensor) -> tuple[fx.Node, str] | None:
-    """The first operation that a cut breaks, by the shapes, and how; None where the cut network runs."""
-    nodes = [node for node in cutter.module.graph.nodes if node.op != "output"]
-    values: dict[fx.Node, Any] = {}
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    for node in nodes:
+    strided = operation(node) == "slice" and argument(node, 4, "step", 1) != 1
+    moves = is_movement(node) and (operation(node) not in _ORDERLY or strided)
+    for alive in () if operation(node) == "getitem" else cuts if moves else cuts[:1]:
+        expected = cutter.pieces(node, alive)
+        given = {n: cutter.value_masks(n, alive) for n in tensor_nodes(node)}
+        if all(bool(mask.all()) for masks in (*expected, *given.values()) for mask in masks):
+            continue
+        whole = {n: _stand_in(cutter, node, n, given[n] if moves else None) for n in given}
+        target, arguments, kwargs = retargeted(node, cutter.arguments(node, alive))
         try:
-            values[node] = found = _step(cutter, node, values, alive, mode)
+            small = _called(target, arguments, kwargs, {n: _cut(x, given[n]) for n, x in whole.items()})
+            full = run(node, whole) if moves else small
         except _BREAKS as error:
-            return node, f"{operation(node)} would fail in a cut network: {str(error).splitlines()[0][:100]}"
-        several = isinstance(found, (tuple, list))
-        expected: Any = cutter.results(node, alive) if several or isinstance(found, Tensor) else []
-        for value, masks in zip(found, expected, strict=True) if several else [(found, expected)]:
-            if isinstance(value, Tensor) and list(value.shape) != _sizes(masks):
-                return node, f"{operation(node)} would return {list(value.shape)} in a cut network"
-    return None
+            said = f"{operation(node)} would fail in a cut network: {str(error).splitlines()[0][:100]}"
+            return _MOVES.format(operation(node)) if moves else said
+        several = isinstance(small, (tuple, list))
+        for value, before, masks in zip(
+            *((small, full) if several else ([small], [full])), expected, strict=True
+        ):
+            if moves and not torch.equal(value, _cut(before, masks)):
+                return _MOVES.format(operation(node))
+            sizes = list(value.shape) if isinstance(value, Tensor) else [len(mask) for mask in masks]
+            if sizes != [int(mask.sum()) for mask in masks]:
+                return f"{operation(node)} would return {sizes} in a cut network"
+    return ""
 
 
-def _step(
-    cutter: Cutter, node: fx.Node, values: dict[fx.Node, Any], alive: Tensor, mode: FakeTensorMode
-) -> Any:
-    meta = node.meta["val"]
-    if node.op != "call_function":
-        shape = _sizes(cutter.value_masks(node, alive))
-        with mode:
-            return (
-                torch.empty(shape, dtype=meta.dtype, device=meta.device) if isinstance(meta, Tensor) else meta
-            )
-    target, arguments, kwargs = retargeted(node, cutter.arguments(node, alive))
-    args, keywords = map_arg((arguments, kwargs), values.__getitem__)
-    with torch.no_grad(), mode:
+def _called(target: Any, arguments: Any, kwargs: dict[str, Any], values: dict[fx.Node, Tensor]) -> Any:
+    """An operation on values that stand in; on shapes alone where they have no elements."""
+    device = next(iter(values.values())).device if values else torch.device("meta")
+
+    def stand_in(given: Any) -> Any:
+        if isinstance(given, fx.Node):
+            return values.get(given, given.meta["val"])
+        return device if isinstance(given, torch.device) else given
+
+    args, keywords = map_aggregate((arguments, kwargs), stand_in)
+    with torch.no_grad():
         return target(*args, **keywords)
 
 
-def _moves(node: fx.Node) -> bool:
-    """Whether an operation may change the order of elements, or leave some out."""
-    strided = operation(node) == "slice" and argument(node, 4, "step", 1) != 1
-    return node.op == "call_function" and is_movement(node) and (operation(node) not in _ORDERLY or strided)
-
-
-def _arrives(cutter: Cutter, node: fx.Node, alive: Tensor) -> bool:
-    """Whether a movement of data leaves every element where the cut expects it."""
-    value = source(node)
-    moving = [d for d, mask in enumerate(cutter.value_masks(value, alive)) if not bool(mask.all())]
-    if not moving:
-        return True
-    shape = shape_of(value)
-    own = [size if d in moving else 1 for d, size in enumerate(shape)]
-    before: dict[fx.Node, Any] = {n: n.meta["val"] for n in node.all_input_nodes}
-    for index in (n for n in before if shape_of(n)):
-        known = cutter.numbers.get(index.name)
-        before[index] = torch.zeros(shape_of(index), dtype=torch.long) if known is None else known
-    before[value] = torch.arange(int(torch.Size(own).numel())).reshape(own).expand(shape)
-    after = {n: _cut(v, cutter.value_masks(n, alive)) if shape_of(n) else v for n, v in before.items()}
-    target, arguments, kwargs = retargeted(node, cutter.arguments(node, alive))
-    args, keywords = map_arg((arguments, kwargs), after.__getitem__)
-    try:
-        whole, small, masks = run(node, before), target(*args, **keywords), cutter.results(node, alive)
-    except _BREAKS:
-        return False
-    if isinstance(small, Tensor):
-        return torch.equal(small, _cut(whole, masks))  # type: ignore[arg-type]
-    return all(torch.equal(a, _cut(b, m)) for a, b, m in zip(small, whole, masks, strict=True))  # type: ignore[arg-type]
-
-
-def _sizes(masks: Masks) -> list[int]:
-    return [int(mask.sum()) for mask in masks]
+def _stand_in(cutter: Cutter, node: fx.Node, value: fx.Node, masks: Masks | None) -> Tensor:
+    """A shape alone; what a movement of data reads is numbered along dimensions that are cut, or an index."""
+    if masks is None:
+        return torch.empty(shape_of(value), dtype=value.meta["val"].dtype, device="meta")
+    if value is not source(node):
+        known = cutter.numbers.get(value.name)
+        return torch.zeros(shape_of(value), dtype=torch.long) if known is None else known
+    own = [1 if bool(mask.all()) else len(mask) for mask in masks]
+    return torch.arange(torch.Size(own).numel()).reshape(own).expand(shape_of(value))
 
 
 def _cut(value: Tensor, masks: Masks) -> Tensor:

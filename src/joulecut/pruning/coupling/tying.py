@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from torch import Tensor, fx
 
 __all__ = ["canonical_names", "tensors"]
@@ -11,12 +13,8 @@ def tensors(module: fx.GraphModule) -> dict[str, Tensor]:
     """All parameters, buffers and constants of a captured network by name, tied ones under each name."""
     found: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
     found |= dict(module.named_buffers(remove_duplicate=False))
-    for name in _read(module):
-        path, _, leaf = name.rpartition(".")
-        value = getattr(module.get_submodule(path), leaf)
-        if isinstance(value, Tensor):
-            found.setdefault(name, value)
-    return found
+    read = {name: attrgetter(name)(module) for name in _read(module) if name not in found}
+    return found | {name: value for name, value in read.items() if isinstance(value, Tensor)}
 
 
 def canonical_names(module: fx.GraphModule) -> dict[str, str]:
@@ -28,11 +26,9 @@ def canonical_names(module: fx.GraphModule) -> dict[str, str]:
     >>> canonical_names(fx.symbolic_trace(net))["1.weight"]
     '0.weight'
     """
-    named = tensors(module)
-    first: dict[int, str] = {}
+    named, first = tensors(module), dict[int, str]()
     for name in (*_read(module), *named):
-        if name in named:
-            first.setdefault(id(named[name]), name)
+        first.setdefault(id(named.get(name)), name)
     return {name: first[id(tensor)] for name, tensor in named.items()}
 
 
