@@ -72,5 +72,5 @@ def saved_j(network: Network, layers: Mapping[str, SolvableLayer], pricer: Price
     return sum(
         weight_price(pricer.device, priced.at(widths), network.weights[layers[priced.node].weight])[1].saved_j
         for priced in pricer.layers
-        if priced.node in layers
+        if priced.node in layers and priced.node not in network.gone
     )

@@ -22,7 +22,16 @@ from joulecut.pruning.weights.choosing import LayerShape
 from joulecut.pruning.weights.masks import as_matrix
 from joulecut.pruning.weights.solving import MaskedProblem, masked_solve
 
-__all__ = ["Chooser", "Masks", "layer_shape", "reapply", "solved_in_order", "zero_masks"]
+__all__ = [
+    "Chooser",
+    "Masks",
+    "layer_shape",
+    "packed_weights",
+    "reapply",
+    "solved_in_order",
+    "unpacked_weights",
+    "zero_masks",
+]
 
 Masks = Mapping[str, Tensor]
 """Which weights stay, bool of the weight's own shape, by the name of the weight."""
@@ -109,7 +118,7 @@ class _Turn:
         x = columns(layer, self.values[layer.source], spatial, self.teacher.samples[layer.node])
         wanted, beside, scale = self._wanted(x.shape[0])
         weights, constant = self.network.weights, bool(layer.bias)
-        previous = _packed(layer, weights, x.shape[0])
+        previous = packed_weights(layer, weights, x.shape[0])
         scaled = x * scale
         problem = MaskedProblem(
             gram(scaled, constant),
@@ -130,7 +139,7 @@ class _Turn:
             clipped = _clipped(t, x[group] @ found.float() + rest, layer) - rest
             return product(scaled[group : group + 1], (clipped * scale)[None])[0] / x.shape[1]
 
-        return _unpacked(layer, masked_solve(problem, again, passes), weights)
+        return unpacked_weights(layer, masked_solve(problem, again, passes), weights)
 
     @property
     def _in_sum(self) -> bool:
@@ -163,7 +172,7 @@ def _clipped(wanted: Tensor, predicted: Tensor, layer: SolvableLayer) -> Tensor:
     return out
 
 
-def _packed(layer: SolvableLayer, weights: Mapping[str, Tensor], groups: int) -> Tensor:
+def packed_weights(layer: SolvableLayer, weights: Mapping[str, Tensor], groups: int) -> Tensor:
     """Weight and bias as [groups, columns, outputs of a group]."""
     rows = as_matrix(weights[layer.weight]).reshape(groups, len(weights[layer.weight]) // groups, -1)
     if layer.bias:
@@ -171,7 +180,9 @@ def _packed(layer: SolvableLayer, weights: Mapping[str, Tensor], groups: int) ->
     return rows.transpose(1, 2)
 
 
-def _unpacked(layer: SolvableLayer, packed: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def unpacked_weights(
+    layer: SolvableLayer, packed: Tensor, weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """Weight and bias by name, in the shapes and the layout that they had."""
     rows, old = packed.float().transpose(1, 2), weights[layer.weight]
     weight = torch.empty_like(old).copy_(rows[..., : old[0].numel()].reshape(old.shape))

@@ -1,0 +1,183 @@
+"""Weights in a search: offered only where the device pays for zeros, at about the loss that follows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from joulecut.hw_models.catalogue import device as named
+from joulecut.hw_models.device_file import parse_devices
+from joulecut.hw_models.sparsity import UNSTRUCTURED, parse_pattern
+from joulecut.hw_models.spec import DeviceSpec
+from joulecut.pruning.candidates.option import Option, View
+from joulecut.pruning.coupling.engine import Coupling
+from joulecut.pruning.folding import fold
+from joulecut.pruning.greedy import loss_against
+from joulecut.pruning.network import Network
+from joulecut.pruning.pricing import pricer
+from joulecut.pruning.refit import refit, teach
+from joulecut.pruning.settings import SearchSettings
+from joulecut.pruning.weights.masks import as_matrix, zero_share
+from joulecut.pruning.weights.options import WeightOptions, refit_with_zeros
+from joulecut.pruning.weights.prices import declared_patterns, saved_j, weight_price
+from joulecut.pruning.weights.sequence import zero_masks
+from joulecut.workload.from_torch import layer_works
+from joulecut.workload.trace import trace
+
+HEAD = """
+schema = 1
+chip = "made-up"
+category = "accelerator"
+core = "some core"
+boundary = "soc_rail"
+[source.fit]
+text = "made up for tests"
+evidence = "measured"
+[runtime.rt.float32]
+mode = "calibrated-8"
+channel_step = { value = 4, source = "fit" }
+pj_per_mac_dense = { value = 10, source = "fit" }
+pj_per_weight_byte = { value = 100, source = "fit" }
+"""
+NM = """
+[[sparsity]]
+kind = "nm"
+n = 2
+m = 4
+ops = ["linear"]
+dtypes = ["float32"]
+min_dims = [8, 8, 1]
+mac_scale = 0.5
+weight_bytes_scale = 0.5625
+source = "fit"
+"""
+GATE = """
+[[sparsity]]
+kind = "gate"
+ops = ["linear", "conv2d"]
+dtypes = ["float32"]
+mac_energy_saved = 0.5
+source = "fit"
+"""
+(NM_DEVICE,) = parse_devices(HEAD + NM, "nm.toml")
+(BOTH,) = parse_devices(HEAD + NM + GATE, "both.toml")
+SETTINGS = SearchSettings(samples=256, gradient_samples=256)
+
+
+def view(device: DeviceSpec, network: Network | None = None) -> View:
+    """A trained-looking network: its logits are spread, so that a loss means something."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(8 * 16, 16),
+        nn.ReLU(),
+        nn.Linear(16, 5),
+    ).eval()
+    with torch.no_grad():
+        model[5].get_parameter("weight").mul_(6.0)
+    graph = trace(model, torch.zeros(1, 1, 4, 4))
+    whole = Network.whole(Coupling(fold(graph.module)[0]))
+    inputs = torch.randn(256, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    teacher = teach(whole, inputs, SETTINGS.refit)
+    now = whole if network is None else network
+    with torch.no_grad():
+        logits, values = now.run(inputs, keep=None)
+    reference = whole(inputs)
+    prices = pricer(whole.coupling, layer_works(graph), device)
+    return View(
+        now, values, teacher, prices, 4, 0, lambda found: loss_against(found, None, reference),
+        loss_against(logits, None, reference),
+    )  # fmt: skip
+
+
+def options(seen: View, layers: frozenset[str] = frozenset()) -> list[Option]:
+    return list(WeightOptions(SETTINGS, layers)(seen))
+
+
+def test_a_device_that_declares_nothing_is_offered_nothing() -> None:
+    reference = named("reference/edge/float32")
+    assert declared_patterns(reference) == ()
+    assert options(view(reference)) == []
+
+
+def test_only_the_layer_whose_shape_matches_is_offered_at_its_price() -> None:
+    """Of the linear layers only the first has 8 outputs or more: 2,048 MACs and 8,192 bytes."""
+    (option,) = options(view(NM_DEVICE))
+    assert (option.kind, option.name, option.channels) == ("weights", "3 (2:4)", ())
+    assert option.starts == frozenset(["linear"])
+    assert option.saving_j == pytest.approx((1024 * 10 + 8192 * 0.4375 * 100) * 1e-12, rel=1e-9)
+    assert option.cost > 0
+
+
+def test_the_mask_is_applied_and_the_saving_is_that_of_the_network() -> None:
+    seen = view(NM_DEVICE)
+    (option,) = options(seen)
+    network = option.build()
+    keep = as_matrix(network.weights["3.weight"]) != 0
+    assert zero_share(keep, parse_pattern("2:4")) == 0.5
+    assert saved_j(seen.network, seen.teacher.layers, seen.pricer) == 0.0
+    assert saved_j(network, seen.teacher.layers, seen.pricer) == pytest.approx(option.saving_j, rel=1e-9)
+    assert options(view(NM_DEVICE, network)) == [], "it has its zeros"
+
+
+def test_a_gate_takes_more_zeros_step_by_step() -> None:
+    seen = view(BOTH)
+    found = {option.name: option for option in options(seen)}
+    assert set(found) == {"0 (unstructured)", "3 (2:4)", "3 (unstructured)", "5 (unstructured)"}
+    first = found["0 (unstructured)"].build()
+    assert zero_share(as_matrix(first.weights["0.weight"]) != 0, UNSTRUCTURED) == 0.5
+    macs = 8 * 9 * 16
+    assert found["0 (unstructured)"].saving_j == pytest.approx(0.5 * 0.5 * macs * 10 * 1e-12, rel=1e-9)
+    again = {option.name: option for option in options(view(BOTH, first))}
+    second = again["0 (unstructured)"]
+    weight = second.build().weights["0.weight"]
+    assert int((weight == 0).sum()) == int(0.65 * 72)
+    assert bool((weight[first.weights["0.weight"] == 0] == 0).all()), "what is zero stays zero"
+    assert second.saving_j == pytest.approx((46 / 72 - 0.5) * 0.5 * macs * 10 * 1e-12, rel=1e-6)
+
+
+def test_named_layers_only() -> None:
+    found = options(view(BOTH), layers=frozenset(["5.weight"]))
+    assert [option.name for option in found] == ["5 (unstructured)"]
+
+
+def test_predicted_losses_are_about_the_true_ones() -> None:
+    """A second-order prediction, the sweep's an upper one: within a factor of three; the least is the least."""
+    seen = view(BOTH)
+    found = sorted(options(seen), key=lambda option: option.cost)
+    true = [seen.loss(seen.rerun(option.build(), option.starts)) - seen.now for option in found]
+    assert true[0] == min(true)
+    for option, rise in zip(found, true, strict=True):
+        assert 1 / 3 < option.cost / rise < 3
+
+
+def test_a_refit_on_the_way_keeps_zeros() -> None:
+    seen = view(NM_DEVICE)
+    (option,) = options(seen)
+    network = option.build()
+    again = refit_with_zeros(network, seen.teacher, SETTINGS.refit)
+    masks = zero_masks(network, seen.teacher.layers)
+    assert all(
+        torch.equal(keep, masks[name]) for name, keep in zero_masks(again, seen.teacher.layers).items()
+    )
+    assert saved_j(again, seen.teacher.layers, seen.pricer) == pytest.approx(option.saving_j, rel=1e-9)
+    plain, same = (f(seen.network, seen.teacher, SETTINGS.refit) for f in (refit, refit_with_zeros))
+    assert all(torch.equal(plain.weights[name], tensor) for name, tensor in same.weights.items())
+
+
+def test_a_price_goes_by_the_zeros_that_are_there() -> None:
+    seen = view(BOTH)
+    work = next(layer.work for layer in seen.pricer.layers if layer.node == "linear")
+    weight = torch.ones(16, 128)
+    weight[:, ::2] = 0.0
+    zeros, price = weight_price(BOTH, work, weight)
+    assert str(zeros.pattern) == "2:4"
+    assert price.saved_j > 0
+    weight[0, :4] = 0.0
+    weight[0, 4:8] = 1.0  # four of four: no longer two
+    zeros, price = weight_price(BOTH, work, weight)
+    assert zeros.pattern is UNSTRUCTURED
+    assert price.saved_j == pytest.approx(0.5 * zeros.share * 2048 * 10 * 1e-12, rel=1e-3)
