@@ -145,7 +145,7 @@ def test_named_layers_only() -> None:
 
 
 def test_predicted_losses_are_about_the_true_ones() -> None:
-    """A second-order prediction, the sweep's an upper one: within a factor of three; the least is the least."""
+    """A second-order prediction, the sweep's from above: within a factor of three."""
     seen = view(BOTH)
     found = sorted(options(seen), key=lambda option: option.cost)
     true = [seen.loss(seen.rerun(option.build(), option.starts)) - seen.now for option in found]
