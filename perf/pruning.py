@@ -28,7 +28,7 @@ from perf.pruning_bases import NETWORKS, Base, tuned
 from perf.pruning_field import Field, Point, field_of
 from perf.pruning_halp import halp
 from perf.pruning_netadapt import netadapt
-from perf.pruning_ours import full
+from perf.pruning_ours import searched
 from perf.pruning_refit import table
 from perf.pruning_results import Results, Row, scored
 from perf.pruning_table import HEADLINE, report
@@ -36,8 +36,9 @@ from perf.pruning_torch_pruning import hessian, magnitude, repaired_hessian, tay
 from perf.pruning_widths import uniform
 
 FINE: Final = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
-"""Budgets of methods that give them all from one path, or in seconds."""
-COARSE: Final = (0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.2)
+"""Budgets of the peers: closer near the whole network, where most of them lose their first point."""
+COARSE: Final = (0.7, 0.6, 0.5, 0.45, 0.4, 0.3, 0.2)
+"""Budgets of joulecut, whose final refit and exchanges run at every one."""
 SAMPLE: Final = (0.7, 0.5)
 
 
@@ -58,7 +59,8 @@ METHODS: Final = {
     "Torch-Pruning Hessian, repaired": Method(repaired_hessian),
     "HALP style": Method(halp),
     "NetAdapt style": Method(netadapt, seeds=(0,)),
-    "joulecut": Method(full, COARSE),
+    "joulecut quick": Method(searched("quick"), COARSE),
+    "joulecut": Method(searched("full"), COARSE),
 }
 
 
@@ -121,7 +123,12 @@ class Runner:
             if share > point.budget * (1 + 1e-9):
                 raise SystemExit(f"{name} gives {share:.4f} of the energy for a budget of {point.budget}")
             clock = point.clock
-            fields = {"share": share, "cpu_s": clock.cpu_s, "wall_s": clock.wall_s, "note": point.note}
+            fields: dict[str, Any] = {
+                "share": share,
+                "cpu_s": clock.cpu_s,
+                "wall_s": clock.wall_s,
+                "note": point.note,
+            }
             self._add(Row(field.base.name, field.seed, name, point.budget, "cut", **fields, **scores))
             if self.epoch and point.budget in HEADLINE:
                 fields |= self._after_an_epoch(field, point.network)

@@ -104,7 +104,7 @@ class Field:
         """Validation accuracy of anything that maps images to logits."""
         part = self.splits.validation.take(0, QUICK if quick else None)
         with torch.no_grad():
-            hits = torch.cat([network(images).argmax(-1) for images in part.inputs.split(500)])
+            hits = torch.cat([network(images).argmax(-1) for images in torch.split(part.inputs, 500)])
         return float((hits == part.labels).float().mean())
 
     def quick_accuracy(self, network: nn.Module, count: int = QUICK) -> float:

@@ -113,8 +113,8 @@ def fisher_scores(field: Field, graph: Traced, coupling: Coupling) -> dict[str, 
     }
     found = {group.name: torch.zeros(group.size) for group in coupling.groups()}
     run = _Watched(graph.module, set(written))
-    samples = zip(field.inputs[:SAMPLES].split(256), field.labels[:SAMPLES].split(256), strict=True)
-    for images, labels in samples:
+    parts = (torch.split(part[:SAMPLES], 256) for part in (field.inputs, field.labels))
+    for images, labels in zip(*parts, strict=True):
         with torch.enable_grad():
             loss = functional.cross_entropy(run.run(images), labels, reduction="sum")
             gradients = torch.autograd.grad(loss, list(run.values.values()))

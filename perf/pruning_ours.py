@@ -1,34 +1,41 @@
-"""joulecut as its users get it, called as ``joulecut prune`` calls it."""
+"""joulecut as its users get it: the search behind ``joulecut prune``, all budgets from one path."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from joulecut.errors import BudgetUnreachable
 from joulecut.pruning.records import Budget
-from joulecut.pruning.run import Samples, prune_channels
-from joulecut.pruning.settings import SearchSettings
+from joulecut.pruning.run import Pruned, Samples, prune_path
+from joulecut.pruning.settings import Effort, SearchSettings
 from joulecut.workload.from_torch import layer_works
 from perf.pruning_field import Clock, Field, Point
 
-__all__ = ["full"]
+__all__ = ["searched"]
 
 
-def full(field: Field, budgets: Sequence[float]) -> Iterator[Point]:
-    """The default search, from the whole network for every budget."""
-    for budget in budgets:
+def searched(effort: Effort) -> Callable[[Field, Sequence[float]], Iterator[Point]]:
+    """The search at one effort, everything else at its default."""
+
+    def path(field: Field, budgets: Sequence[float]) -> Iterator[Point]:
         clock = Clock()
-        try:
-            with clock.running():
-                pruned = prune_channels(
-                    field.graph,
-                    layer_works(field.graph),
-                    device=field.spec,
-                    budget=Budget(share=budget),
-                    calibration=Samples(field.inputs, field.labels),
-                    judge=field.judge,
-                    settings=SearchSettings(seed=field.seed),
-                )
-        except BudgetUnreachable:
-            return
-        yield Point(budget, pruned.module, clock, "; ".join(f"{n} {100 * a:.2f}" for n, a in pruned.rows))
+        with clock.running():
+            found = prune_path(
+                field.graph,
+                layer_works(field.graph),
+                device=field.spec,
+                budgets=[Budget(share=budget) for budget in budgets],
+                calibration=Samples(field.inputs, field.labels),
+                judge=field.judge,
+                settings=SearchSettings(seed=field.seed, effort=effort),
+            )
+        for budget in budgets:
+            try:
+                with clock.running():
+                    pruned: Pruned = next(found)
+            except BudgetUnreachable:
+                return
+            validation = f"validation {100 * pruned.rows[-1][1]:.2f} %"
+            yield Point(budget, pruned.module, clock, f"{len(pruned.steps)} steps, {validation}")
+
+    return path

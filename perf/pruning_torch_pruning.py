@@ -55,7 +55,7 @@ def repaired_hessian(field: Field, budgets: Sequence[float]) -> Iterator[Point]:
     """The same, the squared gradients of all samples added up as its documentation says."""
     from torch_pruning import importance
 
-    class Summed(importance.GroupHessianImportance):
+    class Summed(importance.GroupHessianImportance):  # type: ignore[misc]  # has no types
         def accumulate_grad(self, model: nn.Module) -> None:
             for parameter in model.parameters():
                 if parameter.grad is not None:
@@ -71,7 +71,7 @@ def _hessian(field: Field, budgets: Sequence[float], importance: Any) -> Iterato
         _recalibrate(field, model)
         importance.zero_grad()
         images, labels = field.inputs[:HESSIAN_SAMPLES], field.labels[:HESSIAN_SAMPLES]
-        for image, label in zip(images.split(1), labels.split(1), strict=True):
+        for image, label in zip(images[:, None], labels[:, None], strict=True):
             model.zero_grad()
             torch.autograd.backward(functional.cross_entropy(model(image), label))
             importance.accumulate_grad(model)
@@ -142,7 +142,7 @@ def _recalibrate(field: Field, model: nn.Module) -> None:
         norm.momentum = None
     model.train()
     with torch.no_grad():
-        for images in field.inputs[:TAYLOR_SAMPLES].split(256):
+        for images in torch.split(field.inputs[:TAYLOR_SAMPLES], 256):
             model(images)
     model.eval()
 
