@@ -160,10 +160,10 @@ REFITS: Final[Mapping[str, Callable[[Cut], Network]]] = {
 def global_l2(space: Space, scores: Mapping[str, Tensor], share: float) -> Kept:
     """Channels left when the weakest step of channels of any group goes, until a share is met.
 
-    Scores are divided by the group's mean, as Torch-Pruning does; a step counts with its mean.
+    A step counts with the mean of its channels' scores.
     """
     widths = dict(space.sizes)
-    ranked = {name: (score / score.mean()).sort(descending=True).values for name, score in scores.items()}
+    ranked = {name: score.sort(descending=True).values for name, score in scores.items()}
     while space.share(widths) > share:
         costs = {}
         for name, width in widths.items():

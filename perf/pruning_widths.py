@@ -56,16 +56,19 @@ def best_channels(widths: Mapping[str, int], scores: Scores) -> Kept:
 
 
 def l2_scores(coupling: Coupling, module: fx.GraphModule) -> dict[str, Tensor]:
-    """L2 norm of what writes each channel, over the group's writers."""
+    """Squared L2 norm of what writes and reads each channel, over the mean of its group.
+
+    Layers of one input a group (depthwise) pass channels on and count for neither.
+    """
     found = {}
     for group in coupling.groups():
         total = torch.zeros(group.size, dtype=torch.float64)
-        for part in group.of_role("writer"):
-            weight = parameter(module, part.parameter).detach().double().movedim(part.dim, 0)
+        for part in (*group.of_role("writer"), *group.of_role("reader")):
+            weight = parameter(module, part.parameter).detach().double()
             if weight.ndim > 1:
-                squares = weight.flatten(1).square().sum(1)
+                squares = weight.movedim(part.dim, 0).flatten(1).square().sum(1)
                 total += squares[part.positions].sum(1)
-        found[group.name] = total.sqrt()
+        found[group.name] = total / total.mean()
     return found
 
 

@@ -37,10 +37,12 @@ def test_best_channels_keep_the_highest_scores_in_order() -> None:
     assert best_channels({"a": 3}, scores) == {"a": [0, 2, 3]}
 
 
-def test_l2_scores_are_norms_of_the_weights_that_write(space: Space) -> None:
-    weight = space.coupling.module.get_parameter("2.weight").detach()
-    expected = [float(weight[c].norm()) for c in range(12)]
-    assert l2_scores(space.coupling, space.coupling.module)["2"].tolist() == pytest.approx(expected)
+def test_l2_scores_are_squares_of_the_weights_that_write_and_read(space: Space) -> None:
+    writes = space.coupling.module.get_parameter("0.weight").detach()
+    reads = space.coupling.module.get_parameter("2.weight").detach()
+    squares = [float(writes[c].square().sum() + reads[:, c].square().sum()) for c in range(16)]
+    expected = [square / (sum(squares) / 16) for square in squares]
+    assert l2_scores(space.coupling, space.coupling.module)["0"].tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("share", [0.9, 0.6, 0.35])
