@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from joulecut.hw_models.profile import EnergyProfile
     from joulecut.hw_models.spec import DeviceSpec
     from joulecut.jobs.demo import DemoResult
+    from joulecut.jobs.judging import Evaluation
     from joulecut.jobs.pruning import PruneResult
     from joulecut.jobs.recovering import Recovery
     from joulecut.jobs.removing import RemovalResult
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from joulecut.profiler.sensors.sensor import Sensor
     from joulecut.pruning.explaining import PruneExplanation
     from joulecut.pruning.records import Budget, PruneRecord
-    from joulecut.pruning.settings import Strategy
+    from joulecut.pruning.settings import Effort, Strategy
 
 __all__ = [
     "PruneResult",
@@ -74,15 +75,20 @@ def prune(
     model: Any,
     example: Any = None,
     *,
-    budget: str | Budget,
+    budget: str | Budget | None = None,
     device: str | DeviceSpec,
     data: Any,
+    latency: str | None = None,
+    memory: str | None = None,
     min_accuracy: float | None = None,
     confidence: float = 0.9,
     strategy: Strategy = "channels",
     layer: str = "",
+    effort: Effort = "full",
+    ranking: str | Callable[..., Any] = "",
     finetune_epochs: int = 0,
     recovery: Recovery | str | None = None,
+    evaluation: Evaluation | str | None = None,
     seed: int = 0,
     force: bool = False,
     checkpoint: str | Path | None = None,
@@ -106,12 +112,17 @@ def prune(
         budget=budget,
         device=device,
         data=data,
+        latency=latency,
+        memory=memory,
         min_accuracy=min_accuracy,
         confidence=confidence,
         strategy=strategy,
         layer=layer,
+        effort=effort,
+        ranking=ranking,
         finetune_epochs=finetune_epochs,
         recovery=recovery,
+        evaluation=evaluation,
         seed=seed,
         force=force,
         checkpoint=checkpoint,

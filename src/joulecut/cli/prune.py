@@ -49,6 +49,17 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", metavar="12mJ|50%", help="joules per inference, or a share of the original"
     )
+    parser.add_argument("--latency", metavar="5ms", help="longest time of one inference on the device")
+    parser.add_argument("--memory", metavar="256kB", help="most memory that one inference may need at once")
+    parser.add_argument(
+        "--per",
+        choices=("inference", "training-step"),
+        default="inference",
+        help="what the joules of the budget are counted over",
+    )
+    parser.add_argument(
+        "--batch", metavar="N", type=positive_count, default=1, help="samples in such a training step"
+    )
     parser.add_argument("--device", metavar="NAME|FILE", help="what it runs on (`joulecut devices`)")
     parser.add_argument(
         "--data",
@@ -62,10 +73,19 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         "--confidence", type=float, choices=(0.5, 0.9), default=0.9, help="of the bound that meets the budget"
     )
     parser.add_argument(
+        "--effort",
+        choices=("full", "quick"),
+        default="full",
+        help="measure the loss of the best candidates of every step (the default), or cut along a ranking",
+    )
+    parser.add_argument(
         "--finetune", metavar="EPOCHS", type=count, default=0, help="train the result for that many epochs"
     )
     parser.add_argument(
         "--recovery", metavar="CALLABLE", help="train it with a loop of your own, as file.py:callable"
+    )
+    parser.add_argument(
+        "--evaluation", metavar="CALLABLE", help="judges networks on the way, in place of accuracy"
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on from where a run into the same folder was stopped"
@@ -80,7 +100,10 @@ def _add_named(parser: argparse.ArgumentParser) -> None:
     many.add_argument("--share", metavar="S", type=share, help="nodes: at most that share, as 30%% or 0.3")
     many.add_argument("--threshold", metavar="T", type=float, help="nodes: all that score less")
     parser.add_argument(
-        "--ranking", choices=("l1", "l2", "random"), default="l2", help="nodes: what ranks them"
+        "--ranking",
+        choices=("random", "l1", "l2", "taylor", "fisher", "obs"),
+        help="what ranks channels or nodes: for a budget, in place of the search's own; else l1, l2 (the "
+        "default) or random",
     )
     parser.add_argument(
         "--block", metavar="NAME", action="append", default=[], help="blocks: one that goes; may be repeated"
@@ -95,7 +118,9 @@ def _names(args: argparse.Namespace) -> bool:
 
 def _require(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Leave as argparse does where an option is missing that the others need."""
-    needed: tuple[str, ...] = ("budget", "device", "data")
+    needed: tuple[str, ...] = ("device", "data")
+    if not (args.budget or args.latency or args.memory):
+        needed = ("budget", *needed)
     if _names(args):
         needed = () if args.block else ("layer",)
         strategy = "blocks" if args.block else "nodes"
@@ -146,7 +171,7 @@ def _remove(args: argparse.Namespace, out: Output) -> int:
             count=args.count,
             share=args.share,
             threshold=args.threshold,
-            ranking=args.ranking,
+            ranking=args.ranking or "l2",
             seed=args.seed,
             device=device,
         )
@@ -159,21 +184,32 @@ def _remove(args: argparse.Namespace, out: Output) -> int:
 def _search(args: argparse.Namespace, out: Output, checkpoint: Path) -> int:
     from joulecut import api
     from joulecut.cli.verdict import exit_code
+    from joulecut.pruning.budget import parse_budget
     from joulecut.reports.console import print_prune, print_prune_in_full
 
+    budget = parse_budget(
+        args.budget,
+        min_accuracy=args.min_accuracy,
+        confidence=args.confidence,
+        latency=args.latency,
+        memory=args.memory,
+        per="inference" if args.per == "inference" else "training step",
+        step_samples=args.batch,
+    )
     with out.progress() as progress:
         result = api.prune(
             args.model,
             args.input,
-            budget=args.budget,
+            budget=budget,
             device=args.device,
             data=args.data,
-            min_accuracy=args.min_accuracy,
-            confidence=args.confidence,
             strategy=args.strategy,
             layer=args.layer,
+            effort=args.effort,
+            ranking=args.ranking or "",
             finetune_epochs=args.finetune,
             recovery=args.recovery,
+            evaluation=args.evaluation,
             seed=args.seed,
             force=args.force,
             checkpoint=checkpoint,

@@ -2,51 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from joulecut.benchmarks.data.records import Dataset, Splits
 from joulecut.benchmarks.data.source import from_loader, load_data
-from joulecut.benchmarks.quality import check_scorable, predictions
 from joulecut.errors import ModelError, TraceError, UsageError
 from joulecut.hw_models.spec import DeviceSpec
 from joulecut.jobs.finishing import Finish
+from joulecut.jobs.judging import Evaluation, check_fits, chosen_judge
 from joulecut.jobs.profiling import resolve_device
 from joulecut.jobs.recovering import Recovery, chosen_recovery, recovered
 from joulecut.jobs.result import PruneResult
 from joulecut.jobs.source import loaded, traced
 from joulecut.pruning.budget import check, parse_budget
 from joulecut.pruning.quality_records import TrainingCost
+from joulecut.pruning.rankings import Ranking, WeightScore
 from joulecut.pruning.records import Budget
 from joulecut.pruning.run import Judge, Progress, Pruned, Samples, prune_channels, silent
-from joulecut.pruning.settings import SearchSettings, Strategy
+from joulecut.pruning.settings import Effort, SearchSettings, Strategy
 from joulecut.workload.from_torch import layer_works
 from joulecut.workload.sources import LoadedModel
 from joulecut.workload.trace import Traced, trace
 
 __all__ = ["PruneResult", "prune"]
 
-_QUICK = 2_000
-
 
 def prune(
     model: Any,
     example: Any = None,
     *,
-    budget: str | Budget,
+    budget: str | Budget | None = None,
     device: str | DeviceSpec,
     data: Any,
+    latency: str | None = None,
+    memory: str | None = None,
     min_accuracy: float | None = None,
     confidence: float = 0.9,
     strategy: Strategy = "channels",
     layer: str = "",
+    effort: Effort = "full",
+    ranking: str | Ranking | WeightScore = "",
     finetune_epochs: int = 0,
     recovery: Recovery | str | None = None,
+    evaluation: Evaluation | str | None = None,
     seed: int = 0,
     force: bool = False,
     checkpoint: str | Path | None = None,
@@ -61,15 +65,22 @@ def prune(
     Args:
         model: a torch module, or its name as on the command line.
         example: example inputs or their shapes; a sample of the data by default.
-        budget: joules per inference (``"12 mJ"``) or a share of the original (``"50%"``).
+        budget: joules per inference (``"12 mJ"``) or a share of the original (``"50%"``); a record for more
+            (joules of a training step, say). None where ``latency`` or ``memory`` is the budget.
         device: the device that prices.
+        latency: the longest that one inference may take on the device, as ``"5 ms"``.
+        memory: the most memory that one inference may need at once, as ``"256 kB"``.
         data: a DataLoader, a pair (x, y), or the name of data as on the command line.
         min_accuracy: lowest validation accuracy allowed, 0 to 1.
         confidence: of the bound that must meet a budget given as text, 0.5 or 0.9; a record has its own.
         strategy: what may go: ``channels``, ``nodes``, ``blocks`` (and layers), ``weights`` or ``auto``, all.
         layer: with ``nodes``: only those of this layer.
+        effort: ``full``, or ``quick``: along a ranking, in seconds.
+        ranking: what ranks the channels, by name or as a function of the weights that write them
+            (``pruning.rankings``); the search's own by default.
         finetune_epochs: epochs of training on the result; kept only where validation gains by it.
         recovery: a loop of your own in its place (``jobs.recovering.Recovery``), or its name.
+        evaluation: judges networks on the way, in place of validation accuracy (``jobs.judging.Evaluation``).
         seed: of everything random.
         force: go on with fewer than 64 calibration samples.
         checkpoint: a file that holds the state of the search after every step; it stays when the run ends.
@@ -77,7 +88,7 @@ def prune(
         progress: ``progress(stage, done, total)``.
         also: further devices whose joules are reported beside.
         trained: what training the original took, where that is known.
-        settings: of the search, in place of ``strategy``, ``layer`` and ``seed``.
+        settings: of the search, in place of ``strategy`` to ``ranking`` and ``seed``.
 
     Raises:
         UsageError: bad input.
@@ -86,23 +97,28 @@ def prune(
     """
     spec = resolve_device(device)
     others = tuple(resolve_device(name) for name in also)
-    limit = _budget(budget, min_accuracy, confidence)
+    limit = _budget(budget, min_accuracy, confidence, latency, memory)
     network = loaded(model)
     splits = load_data(data) if isinstance(data, str) else from_loader(data)
     graph = _first_sample(_traced(network, example, splits.calibration))
-    _check_fits(graph, splits)
+    check_fits(graph, splits)
     report = progress or silent
     chosen = chosen_recovery(finetune_epochs, recovery, seed=seed, progress=report)
     if chosen is not None and splits.train is None:
         raise UsageError("there are no training data to fine-tune on.", hint="Leave --finetune out.")
-    search = settings or SearchSettings(seed=seed, strategy=strategy, layer=layer)
+    search = settings or SearchSettings(
+        seed=seed, strategy=strategy, layer=layer, effort=effort, ranking=ranking
+    )
     kept = None if checkpoint is None else Path(checkpoint)
-    pruned = _cut(graph, spec, limit, splits, force, report, search, kept, resume)
+    judge = chosen_judge(evaluation, splits.validation)
+    with _kept(kept):
+        pruned = _cut(graph, spec, limit, splits, judge, force, report, search, kept, resume)
     training: tuple[TrainingCost, ...] = ()
     notes: tuple[str, ...] = ()
     if chosen is not None:
         stage, loop = chosen
-        found = recovered(pruned.module, loop, splits, graph.inputs, stage=stage, seed=seed)
+        with _kept(kept):
+            found = recovered(pruned.module, loop, splits, graph.inputs, stage=stage, seed=seed)
         pruned = replace(pruned, module=found.module, rows=(*pruned.rows, found.row))
         training, notes = (found.cost,), (found.note,)
     original = () if trained is None else (trained,)
@@ -111,11 +127,24 @@ def prune(
     ).result()
 
 
+@contextmanager
+def _kept(checkpoint: Path | None) -> Iterator[None]:
+    """Say of bad input that is found on the way that the steps before it are not lost."""
+    try:
+        yield
+    except UsageError as error:
+        if checkpoint is None or not checkpoint.is_file():
+            raise
+        hint = f"{error.hint} The steps taken are kept: go on with --resume.".strip()
+        raise UsageError(error.message, hint=hint) from error
+
+
 def _cut(
     graph: Traced,
     device: DeviceSpec,
     budget: Budget,
     splits: Splits,
+    judge: Judge,
     force: bool,
     progress: Progress,
     settings: SearchSettings,
@@ -129,7 +158,7 @@ def _cut(
             device=device,
             budget=budget,
             calibration=Samples(splits.calibration.inputs, splits.calibration.labels),
-            judge=_judge(splits.validation),
+            judge=judge,
             force=force,
             progress=progress,
             settings=settings,
@@ -143,10 +172,20 @@ def _cut(
         ) from error
 
 
-def _budget(budget: str | Budget, min_accuracy: float | None, confidence: float) -> Budget:
-    if isinstance(budget, Budget):
-        return check(budget if min_accuracy is None else replace(budget, min_accuracy=min_accuracy))
-    return parse_budget(budget, min_accuracy=min_accuracy, confidence=confidence)
+def _budget(
+    budget: str | Budget | None,
+    min_accuracy: float | None,
+    confidence: float,
+    latency: str | None,
+    memory: str | None,
+) -> Budget:
+    if not isinstance(budget, Budget):
+        return parse_budget(
+            budget, min_accuracy=min_accuracy, confidence=confidence, latency=latency, memory=memory
+        )
+    if latency is not None or memory is not None:
+        raise UsageError("a budget that is a record holds all its limits:", hint="write the others into it.")
+    return check(budget if min_accuracy is None else replace(budget, min_accuracy=min_accuracy))
 
 
 def _traced(network: LoadedModel, example: Any, data: Dataset) -> Traced:
@@ -166,39 +205,3 @@ def _first_sample(graph: Traced) -> Traced:
     if graph.batch == 1:
         return graph
     return trace(graph.module, tuple(t[:1] for t in graph.inputs), name=graph.name)
-
-
-def _check_fits(graph: Traced, splits: Splits) -> None:
-    """The network takes the data's samples, tells their classes apart and can be scored on them."""
-    data = splits.calibration
-    if len(graph.inputs) != 1:
-        raise UsageError(
-            f"{graph.name} takes {len(graph.inputs)} inputs; data with one input can be pruned on."
-        )
-    wanted, given = tuple(graph.inputs[0].shape[1:]), tuple(data.inputs.shape[1:])
-    if wanted != given:
-        raise UsageError(
-            f"{graph.name} takes samples of shape {list(wanted)}, and {data.name} holds {list(given)}."
-        )
-    predictions(graph.module, data.inputs[:2])
-    with torch.no_grad():
-        classes = int(graph.module(data.inputs[:2]).shape[1])
-    check_scorable(splits.validation)
-    check_scorable(splits.test)
-    for part in (data, splits.validation, splits.test):
-        highest = int(part.labels.max())
-        if highest >= classes:
-            raise UsageError(
-                f"{part.name} holds the label {highest}, and {graph.name} tells {classes} classes apart.",
-                hint=f"Labels must be 0 to {classes - 1}.",
-            )
-
-
-def _judge(validation: Dataset) -> Judge:
-    def judge(network: Callable[[Tensor], Tensor], quick: bool) -> float:
-        part = validation.take(0, _QUICK) if quick else validation
-        with torch.no_grad():
-            hits = [network(x).argmax(-1) for x in torch.split(part.inputs, 500)]
-        return float((torch.cat(hits) == part.labels).float().mean())
-
-    return judge

@@ -20,6 +20,8 @@ from joulecut.pruning.descend import descend
 from joulecut.pruning.folding import fold, set_parameter, unfold
 from joulecut.pruning.measured import Meters
 from joulecut.pruning.network import Network
+from joulecut.pruning.ranked import quick
+from joulecut.pruning.rankings import find_ranking
 from joulecut.pruning.readout import readout_layer, soft_readout
 from joulecut.pruning.records import Budget, LimitCheck, PruneStep, Refusal
 from joulecut.pruning.recover import matched_moments, output_moments, recalibrated
@@ -147,7 +149,7 @@ def prune_path(
 def _result(run: Run, traced: Traced) -> Pruned:
     """Search, refit a last time, and put the network together."""
     _check_reachable(run)
-    final = _finish(run, descend(run))
+    final = _finish(run, _searched(run))
     module = _unfolded(run, final, traced)
     run.note("pruned", module)
     _check_accuracy(run, final)
@@ -165,6 +167,19 @@ def _result(run: Run, traced: Traced) -> Pruned:
         rows=tuple(run.rows),
         limits=run.limits.checks(final),
     )
+
+
+def _searched(run: Run) -> Network:
+    """The network that the search of the settings ends with."""
+    ranking = run.settings.ranking
+    if run.settings.effort == "full" and not ranking:
+        return descend(run)
+    if run.settings.strategy not in ("channels", "nodes"):
+        raise UsageError(
+            f"a ranking orders channels and nodes, not {run.settings.strategy}.",
+            hint="Leave it to --effort full.",
+        )
+    return quick(run, find_ranking(ranking or "fisher"))
 
 
 def _check_samples(calibration: Samples, budget: Budget, judge: Judge | None, force: bool) -> None:

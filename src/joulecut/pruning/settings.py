@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-__all__ = ["RefitSettings", "SearchSettings", "Strategy"]
+if TYPE_CHECKING:
+    from joulecut.pruning.rankings import Ranking, WeightScore
 
+__all__ = ["Effort", "RefitSettings", "SearchSettings", "Strategy"]
+
+Effort = Literal["quick", "full"]
 Strategy = Literal["channels", "nodes", "blocks", "weights", "auto"]
 
 
@@ -54,6 +58,10 @@ class SearchSettings:
         strategy: what may go: ``channels`` (nodes are channels, too), ``nodes``, ``blocks``, ``weights`` or
             ``auto``, all of them.
         layer: with ``nodes``, the only layer whose nodes may go; "" for all.
+        effort: ``full`` measures the loss of the best candidates of every step; ``quick`` cuts along a
+            ranking and refits a few times.
+        ranking: what ranks the channels, by name or as a function; one that is named is cut along as with
+            ``quick``. "" for the search's own: least squares with ``full``, ``fisher`` with ``quick``.
     """
 
     samples: int = 2048
@@ -70,3 +78,5 @@ class SearchSettings:
     seed: int = 0
     strategy: Strategy = "channels"
     layer: str = ""
+    effort: Effort = "full"
+    ranking: str | Ranking | WeightScore = ""
