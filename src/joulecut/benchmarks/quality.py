@@ -134,8 +134,12 @@ def _classes(logits: object, count: int) -> torch.Tensor:
             f"the network returns shape {list(logits.shape)} for {count} samples; accuracy needs logits "
             "[N, classes] with at least two classes."
         )
-    if logits.isnan().any():
-        raise UsageError("the network returns NaN logits.", hint="Check its weights and the data's scale.")
+    broken = logits.isnan().any(1)
+    if broken.any():
+        raise UsageError(
+            f"the network returns NaN logits for {int(broken.sum())} of {count} samples.",
+            hint="Check its weights and the data's scale.",
+        )
     return logits.argmax(1).cpu()
 
 
