@@ -18,6 +18,7 @@ from joulecut.codec import from_json, to_json, write_bytes
 from joulecut.errors import SchemaError, UsageError
 from joulecut.hw_models.spec import DeviceSpec
 from joulecut.pruning.candidates.blocks import parts_of
+from joulecut.pruning.metering import Look
 from joulecut.pruning.network import Network
 from joulecut.pruning.recipe import fingerprint
 from joulecut.pruning.records import Budget, Kind, PruneStep
@@ -41,6 +42,7 @@ class SearchState:
         banned: kind and name of options that the guard rejected, and the step until which they are.
         exchanged: what the last exchange kept.
         trials: end points that exchanges have compared.
+        looks: what was measured, by what is limited.
     """
 
     identity: dict[str, str]
@@ -50,6 +52,7 @@ class SearchState:
     banned: tuple[tuple[str, str, int], ...]
     exchanged: dict[str, tuple[int, ...]] | None
     trials: int
+    looks: dict[str, tuple[Look, ...]]
 
 
 def identity(
@@ -119,6 +122,7 @@ class Checkpoint:
             banned=tuple((*key, until) for key, until in sorted(run.banned.items())),
             exchanged=None if run.exchanged is None else dict(run.exchanged),
             trials=run.trials,
+            looks=run.limits.looks,
         )
         tensors = {name: tensor.contiguous() for name, tensor in run.here.weights.items()}
         self.path.parent.mkdir(exist_ok=True)
@@ -151,6 +155,7 @@ class Checkpoint:
         run.steps = list(state.steps)
         run.banned = {(kind, name): until for kind, name, until in state.banned}
         run.exchanged, run.trials = state.exchanged, state.trials
+        run.limits.recall(state.looks)
 
 
 def _dropped(network: Network) -> tuple[tuple[Kind, str], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,14 +12,13 @@ from torch import Tensor, fx
 
 from joulecut.errors import BudgetUnreachable, UsageError
 from joulecut.hw_models.spec import DeviceSpec
-from joulecut.pruning.blocks import removable_blocks, removable_layers, without_blocks
 from joulecut.pruning.candidates.sources import narrowest
 from joulecut.pruning.checkpoint import Checkpoint, identity
 from joulecut.pruning.coupling.cut import check_runs
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.descend import descend
 from joulecut.pruning.folding import fold, set_parameter, unfold
-from joulecut.pruning.measured import Meters
+from joulecut.pruning.measured import Meters, cut_module
 from joulecut.pruning.network import Network
 from joulecut.pruning.ranked import quick
 from joulecut.pruning.rankings import find_ranking
@@ -174,6 +174,8 @@ def _searched(run: Run) -> Network:
     ranking = run.settings.ranking
     if run.settings.effort == "full" and not ranking:
         return descend(run)
+    if math.isinf(run.allowed_j(run.here)):
+        raise UsageError("a ranking cuts to a budget in joules.", hint="Leave other limits to --effort full.")
     if run.settings.strategy not in ("channels", "nodes"):
         raise UsageError(
             f"a ranking orders channels and nodes, not {run.settings.strategy}.",
@@ -281,7 +283,7 @@ def _finish(run: Run, network: Network) -> Network:
 
 def _unfolded(run: Run, network: Network, traced: Traced) -> fx.GraphModule:
     """The searched weights in the cut network, batch norms restored."""
-    module = _without_parts(run.coupling.apply(network.kept), run.coupling.module, network)
+    module = cut_module(run.coupling, network)
     samples = run.final_samples
     moments = output_moments(network, samples.inputs, frozenset(pair.layer for pair in run.pairs))
     folded_names = {name for pair in run.pairs for name in (pair.weight, pair.bias)}
@@ -297,16 +299,6 @@ def _unfolded(run: Run, network: Network, traced: Traced) -> fx.GraphModule:
         expected = tuple(_first(traced.module(*inputs)).shape)
     check_runs(module, inputs, expected)
     return module
-
-
-def _without_parts(cut: fx.GraphModule, whole: fx.GraphModule, network: Network) -> fx.GraphModule:
-    """A cut network without the blocks and layers that a search has left out."""
-    if not network.dropped:
-        return cut
-    graph = Traced("", whole, (), False)
-    named = {part.name: part for part in (*removable_layers(graph), *removable_blocks(graph))}
-    parts = [named[part.name] for part in network.dropped]
-    return without_blocks(replace(graph, module=cut), parts).module
 
 
 def _first(out: object) -> Tensor:

@@ -184,7 +184,8 @@ class Run:
             self.exchanged = dict(network.kept)
         self.save(self)
         done = (before.value - total.value) / max(before.value - self.allowed_j(network), 1e-30)
-        self.progress("pruning" if put_back is None else "exchanging", min(round(100 * done), 100), 100)
+        stage = "pruning" if put_back is None else "exchanging"
+        self.progress(stage, round(100 * min(max(done, 0.0), 1.0)), 100)
 
     @property
     def search_samples(self) -> Samples:
