@@ -15,6 +15,7 @@ from joulecut.hw_models.catalogue import device
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.curves import BY_SCORE, PER_JOULE
 from joulecut.pruning.folding import fold
+from joulecut.pruning.memory import peak_memory
 from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import pricer
 from joulecut.pruning.ranked import quick, ranked
@@ -22,6 +23,7 @@ from joulecut.pruning.rankings import Context, Ranking, find_ranking
 from joulecut.pruning.records import Budget
 from joulecut.pruning.settings import SearchSettings
 from joulecut.pruning.state import Run, Samples, silent
+from joulecut.pruning.training_step import budget_pricer
 from joulecut.workload.from_torch import layer_works
 from joulecut.workload.trace import trace
 
@@ -168,5 +170,39 @@ def test_the_lowest_accuracy_and_what_cannot_be_met() -> None:
 def test_a_loss_that_is_no_number_is_said() -> None:
     run = prepared()
     run.calibration.inputs[0] = torch.nan
-    with pytest.raises(ModelError, match="the loss of the cut network is not a number"):
+    with pytest.raises(ModelError, match="the loss of the cut network is not finite"):
         quick(run, find_ranking("l2"))
+
+
+def test_limits_other_than_joules_are_met_too() -> None:
+    """A peak memory of two thirds, with and without joules that are limited less."""
+    whole = peak(prepared().folded, prepared())
+    for share in (0.95, None):
+        budget = Budget(share=share, memory_bytes=whole * 2 // 3)
+        run = prepared(budget=budget)
+        network = ranked(run, find_ranking("fisher"), price=PER_JOULE, rounds=2)
+        assert run.reached(network)
+        assert peak(network, run) <= whole * 2 // 3
+
+
+def peak(network: Network, run: Run) -> int:
+    found = peak_memory(network.coupling, run.pricer.layers, run.device, ())
+    return int(found.at({name: len(kept) for name, kept in network.kept.items()}))
+
+
+def test_a_training_step_is_a_budget() -> None:
+    x = torch.randn(96, *EXACT["residual"].shape, generator=torch.Generator().manual_seed(0))
+    graph = trace(build(EXACT["residual"].build), x[:1])
+    budget = Budget(share=0.6, per="training step", step_samples=8)
+    prices = budget_pricer(graph, Coupling(graph.module), layer_works(graph), REFERENCE, budget)
+    run = prepared(budget=budget, pricer=prices)
+    network = quick(run, find_ranking("fisher"))
+    assert run.reached(network)
+    assert run.steps[-1].total.value == pytest.approx(run.total(network).value)
+
+
+def test_only_the_layer_that_is_named_loses_nodes() -> None:
+    settings = SearchSettings(gradient_samples=64, strategy="nodes", layer="c")
+    run = prepared(share=0.85, settings=settings)
+    quick(run, find_ranking("fisher"))
+    assert {step.taken.group for step in run.steps} == {"c"}
