@@ -4,21 +4,26 @@ Removing a channel and refitting the rest of a reader raises the loss, to second
 1/2 tr(S W_c Q_cc^-1 W_c'), with W_c the reader's columns of the channel, Q the inverse of its input Gram and
 S the covariance of the loss gradient at its output (K-FAC; Hassibi & Stork 1993 for one weight). Channels go
 one at a time, cheapest first; each removal updates W and Q exactly, so the last weights are the refit.
+
+What other operations read (recurrent layers, grouped and transposed convolutions, einsum) costs half the
+Fisher information of a gate on the channel; where nothing with weights reads it (queries and keys, which meet
+each other), the gate is on the weights that write it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from joulecut.pruning.coupling.groups import Group
+from joulecut.pruning.coupling.groups import Group, ParameterSlice
 from joulecut.pruning.leastsquares import gram
 from joulecut.pruning.network import Network, Values
-from joulecut.pruning.sensitivity import output_gradients
+from joulecut.pruning.sensitivity import gate_costs, output_gradients
 from joulecut.pruning.solvable import SolvableLayer, columns, sample_rows
+from joulecut.pruning.threads import one_thread
 
 __all__ = ["Proposal", "Statistics", "gather", "propose"]
 
@@ -33,10 +38,12 @@ class Statistics:
         inverse: inverse of the (ridged) input Gram, float64 [columns, columns].
         gradient: covariance of the loss gradient at the output, summed over positions, mean over samples,
             float64 [outputs, outputs].
+        gates: by group, nats that each living channel costs at what is no dense layer, float64 [width].
     """
 
     inverse: Mapping[str, Tensor]
     gradient: Mapping[str, Tensor]
+    gates: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +72,16 @@ def readers(group: Group, layers: Mapping[str, SolvableLayer]) -> list[tuple[Sol
     ]
 
 
+def _gated(network: Network, group: Group, layers: Mapping[str, SolvableLayer]) -> list[ParameterSlice]:
+    """The slices that a gate closes: readers that are no dense layers; without readers those of a writer."""
+    dense = {layer.node for layer, _ in readers(group, layers)}
+    found = [part for part in group.of_role("reader") if part.node not in network.gone]
+    if found:
+        return [part for part in found if part.node not in dense]
+    written = [part for part in group.of_role("writer") if part.node not in network.gone]
+    return [part for part in written if part.node == written[0].node]
+
+
 def gather(
     network: Network,
     layers: Mapping[str, SolvableLayer],
@@ -80,23 +97,32 @@ def gather(
     Args:
         network: the network now.
         layers: its solvable layers.
-        values: all values of a run on calibration inputs.
-        inputs: samples for the gradient covariance.
+        values: of a run on calibration inputs; those that the readers read at least.
+        inputs: samples for the gradients.
         rows: most rows of a Gram.
         ridge: relative to the mean diagonal.
         seed: for the labels sampled from the network's own predictions.
     """
-    groups = network.coupling.groups()
-    names = {layer.node for group in groups for layer, _ in readers(group, layers) if layer.node in values}
+    groups = [group for group in network.coupling.groups() if network.width(group) > 1]
+    names = {layer.node for group in groups for layer, _ in readers(group, layers)} - network.gone
+    nodes = {node.name: node for node in network.coupling.module.graph.nodes}
     inverse: dict[str, Tensor] = {}
     for name in sorted(names):
-        layer = layers[name]
-        value = values[name]
-        picked = sample_rows(value.shape, not layer.taps, rows)
-        problem = gram(columns(layer, values[layer.source], tuple(value.shape[2:]), picked), bool(layer.bias))
+        layer, value = layers[name], values[layers[name].source]
+        shape = (
+            (*value.shape[:-1], 1) if not layer.taps else (len(value), 1, *nodes[name].meta["val"].shape[2:])
+        )
+        picked = sample_rows(shape, not layer.taps, rows)
+        problem = gram(columns(layer, value, shape[2:], picked), bool(layer.bias))
         penalty = problem.penalty(ridge)[0] + 1e-9 * problem.xx[0].diagonal() + _TINY
-        inverse[name] = torch.linalg.inv(problem.xx[0] + torch.diag(penalty))
-    return Statistics(inverse, _gradients(network, names, layers, inputs, seed))
+        with one_thread():
+            inverse[name] = torch.linalg.inv(problem.xx[0] + torch.diag(penalty))
+    gated = {
+        group.name: [(part, network.positions(part, group)) for part in _gated(network, group, layers)]
+        for group in groups
+    }
+    gates = gate_costs(network, inputs, {name: parts for name, parts in gated.items() if parts}, seed)
+    return Statistics(inverse, _gradients(network, names, layers, inputs, seed), gates)
 
 
 def _gradients(
@@ -119,8 +145,7 @@ def propose(
 ) -> Proposal:
     """Choose ``count`` channels of a group by joint elimination.
 
-    Ties break by index. Groups without a dense reader (their readers are depthwise or unsolvable) fall
-    back on the norm of what is sliced away, which costs nothing but knows nothing of the loss.
+    Ties break by index.
     """
     problems = [
         _Reader.of(network, group, layer, index, statistics)
@@ -129,15 +154,11 @@ def propose(
     ]
     living = network.kept[group.name]
     dead = torch.zeros(len(living), dtype=torch.bool)
-    norms = None if problems else _norms(network, group)
+    gates = statistics.gates.get(group.name, torch.zeros(len(living), dtype=torch.float64))
     removed: list[int] = []
     total = 0.0
     for _ in range(count):
-        costs = (
-            norms.clone()
-            if norms is not None
-            else sum((p.costs(dead) for p in problems), torch.zeros(len(living), dtype=torch.float64))
-        )
+        costs = sum((p.costs(dead) for p in problems), gates.clone())
         costs[dead] = torch.inf
         chosen = int(costs.argmin())
         total += float(costs[chosen])
@@ -147,16 +168,6 @@ def propose(
             problem.remove(chosen)
     weights = {name: tensor for problem in problems for name, tensor in problem.result(network).items()}
     return Proposal(group, tuple(removed), total, weights)
-
-
-def _norms(network: Network, group: Group) -> Tensor:
-    total = torch.zeros(network.width(group), dtype=torch.float64)
-    for part in group.slices:
-        weight = network.weights[part.parameter]
-        if weight.ndim > 1:
-            rows = weight.movedim(part.dim, 0).reshape(weight.shape[part.dim], -1).double().pow(2).sum(1)
-            total += rows[network.positions(part, group)].sum(1)
-    return total
 
 
 @dataclass(slots=True, eq=False)

@@ -121,6 +121,41 @@ class Program:
                     values.pop(read, None)
         return values[self.output], {k: v for k, v in values.items() if keep is None or k in keep}
 
+    def run_by_layers(
+        self,
+        weights: Mapping[str, Tensor],
+        parts: Sequence[Tensor],
+        keep: frozenset[str],
+        before: Callable[[fx.Node, dict[str, list[Any]]], Mapping[str, Tensor]],
+    ) -> None:
+        """Each step on all parts of the samples before the next step.
+
+        Args:
+            weights: by parameter name.
+            parts: of the inputs.
+            keep: names of values that stay until the end.
+            before: called before each operation with the values so far, a list with one for each part; the
+                weights that it returns are used from then on.
+        """
+        values: dict[str, list[Any]] = {}
+        for step in self.steps:
+            name = step.node.name
+            if step.node.op == "call_function":
+                new = before(step.node, values)
+                values.update({self.attributes[key]: [tensor] * len(parts) for key, tensor in new.items()})
+            if step.stand_in:
+                values[name] = values[step.stand_in]
+            else:
+                at = [
+                    {n.name: values[n.name][i] for n in step.node.all_input_nodes} for i in range(len(parts))
+                ]
+                values[name] = [
+                    _value(step, found, weights, inputs) for found, inputs in zip(at, parts, strict=True)
+                ]
+            for read in step.last:
+                if read not in keep:
+                    values.pop(read, None)
+
 
 def _value(step: _Step, values: Values, weights: Mapping[str, Tensor], inputs: Tensor) -> Any:
     if step.node.op == "placeholder":

@@ -166,6 +166,28 @@ class Network:
         out = values[program.output]
         return out, {k: v for k, v in values.items() if keep is None or k in keep}
 
+    def run_by_layers(
+        self,
+        inputs: Tensor,
+        before: Callable[[fx.Node, dict[str, list[Any]]], Mapping[str, Tensor]],
+        *,
+        keep: frozenset[str] = frozenset(),
+        read: frozenset[str] = frozenset(),
+    ) -> None:
+        """Run each layer on all samples before the next, so that weights can be set on the way.
+
+        Args:
+            inputs: a batch for the network's input.
+            before: called before each operation with the values so far, a list with one for each part of the
+                samples; the weights that it returns are used from then on.
+            keep: names of values that stay until the end.
+            read: names of the values that ``before`` looks at.
+        """
+        program = self._program(frozenset())
+        whole = not self.axes.splits((*read, program.output))
+        bounds = [(0, len(inputs))] if whole else self.axes.bounds(len(inputs))
+        program.run_by_layers(self.weights, [inputs[slice(*one)] for one in bounds], keep, before)
+
     def rerun(self, inputs: Tensor, larger: Network, values: Values, starts: frozenset[str]) -> Tensor:
         """The output, from values of a larger network where they are slices of those here.
 

@@ -12,19 +12,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
-from joulecut.pruning.leastsquares import gram, product, solve
-from joulecut.pruning.network import Network, Values
-from joulecut.pruning.sensitivity import row_scales
+from joulecut.pruning.leastsquares import Problem
+from joulecut.pruning.network import Network
+from joulecut.pruning.sensitivity import sampled
 from joulecut.pruning.settings import RefitSettings
-from joulecut.pruning.solvable import Rows, SolvableLayer, columns, sample_rows, solvable_layers, targets
+from joulecut.pruning.solvable import (
+    Rows,
+    SolvableLayer,
+    columns,
+    in_parts,
+    solvable_layers,
+    targets,
+)
 from joulecut.workload.trace import argument
 
 __all__ = ["Teacher", "refit", "teach"]
+
+PartValues = dict[str, list[Any]]
+"""Values of a run by node name, one for each part of the samples."""
+
+
+_TEACHER_BYTES: Final = 1 << 30
+"""Of the original's rows; above, narrow layers keep fewer of them."""
+_PER_UNKNOWN: Final = 40
+_FEWEST_ROWS: Final = 2000
+_MOST: Final = 8192
+"""Columns, or else rows: a factor of so many in double precision takes half a GiB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,21 +64,33 @@ class Teacher:
 def teach(network: Network, inputs: Tensor, settings: RefitSettings) -> Teacher:
     """Run the original network and keep what the refit needs of it."""
     layers = solvable_layers(network.coupling.module)
-    samples: dict[str, Rows] = {}
-    rows: dict[str, Tensor] = {}
-    wanted = {name: layer for layer in layers.values() for name in (layer.node, layer.sum_node) if name}
+    linear = {
+        name: not layer.taps for layer in layers.values() for name in (layer.node, layer.sum_node) if name
+    }
+    caps = _row_caps(network, layers, settings)
+    found = sampled(network, inputs, linear, caps, share=settings.sensitivity, draws=settings.draws)
+    return Teacher(inputs, layers, found.samples, found.rows, found.scales)
 
-    def keep(node: fx.Node, value: object) -> None:
-        layer = wanted.get(node.name)
-        if layer is not None and isinstance(value, Tensor):
-            samples[node.name] = sample_rows(value.shape, not layer.taps, settings.rows)
-            rows[node.name] = targets(value, samples[node.name], not layer.taps)
 
-    with torch.no_grad():
-        network.run(inputs, after=keep)
-    linear = {name: not layer.taps for name, layer in wanted.items()}
-    scales = row_scales(network, inputs, samples, linear, share=settings.sensitivity, draws=settings.draws)
-    return Teacher(inputs, layers, samples, rows, scales)
+def _row_caps(
+    network: Network, layers: Mapping[str, SolvableLayer], settings: RefitSettings
+) -> dict[str, int]:
+    """Most rows by node: as the settings allow, fewer for narrow layers where memory would run short."""
+    unknowns: dict[str, int] = {}
+    channels: dict[str, int] = {}
+    for layer in layers.values():
+        weight = network.weights[layer.weight]
+        for name in filter(None, (layer.node, layer.sum_node)):
+            unknowns[name] = max(weight[0].numel() + 1, unknowns.get(name, 0))
+            channels[name] = weight.shape[0]
+    for layer in layers.values():
+        if layer.sum_node:  # a layer and the sum behind it share their rows
+            unknowns[layer.node] = unknowns[layer.sum_node]
+    caps = {name: settings.rows if count <= _MOST else _MOST for name, count in unknowns.items()}
+    if settings.rows * 4 * sum(channels.values()) <= _TEACHER_BYTES:
+        return caps
+    fewer = {name: max(_PER_UNKNOWN * count, _FEWEST_ROWS) for name, count in unknowns.items()}
+    return {name: min(cap, fewer[name]) for name, cap in caps.items()}
 
 
 def refit(network: Network, teacher: Teacher, settings: RefitSettings) -> Network:
@@ -68,7 +99,7 @@ def refit(network: Network, teacher: Teacher, settings: RefitSettings) -> Networ
     nodes = {node.name: node for node in network.coupling.module.graph.nodes}
     alive = network.alive
 
-    def before(node: fx.Node, values: Values) -> Mapping[str, Tensor]:
+    def before(node: fx.Node, values: PartValues) -> Mapping[str, Tensor]:
         layer = teacher.layers.get(node.name)
         if layer is None:
             return {}
@@ -81,8 +112,9 @@ def refit(network: Network, teacher: Teacher, settings: RefitSettings) -> Networ
 
     branches = [layer for layer in teacher.layers.values() if layer.other in teacher.layers]
     needed = frozenset(name for layer in branches for name in (layer.node, layer.source))
+    read = frozenset(n for layer in teacher.layers.values() for n in (layer.source, layer.other) if n)
     with torch.no_grad():
-        network.run(teacher.inputs, before=before, keep=needed)
+        network.run_by_layers(teacher.inputs, before, keep=needed, read=read | needed)
     return network.with_weights(solved)
 
 
@@ -95,26 +127,27 @@ class _Pass:
     settings: RefitSettings
     nodes: Mapping[str, fx.Node]
     alive: Tensor
-    values: Values
+    values: PartValues
     solved: Mapping[str, Tensor]
 
-    def solve(self, layer: SolvableLayer, other: Tensor | None = None) -> dict[str, Tensor]:
+    def solve(self, layer: SolvableLayer, other: list[Tensor] | None = None) -> dict[str, Tensor]:
         """New weights of a layer; ``other`` overrides the other operand of the sum behind it."""
-        rows = self.teacher.samples[layer.node]
-        target, beside = self._target(layer, rows, other)
-        node = self.nodes[layer.node]
-        x = columns(layer, self.values[layer.source], tuple(node.meta["val"].shape[2:]), rows)
+        rows, living = self._rows(layer)
+        operand = other if other is not None else self.values.get(layer.other) if layer.sum_node else None
+        target, beside = self._target(layer, rows, living, operand)
+        spatial = tuple(self.nodes[layer.node].meta["val"].shape[2:])
+        parts = in_parts(self.values[layer.source], rows)
+        x = torch.cat([columns(layer, value, spatial, inside) for value, inside in parts], 1)
         current = {**self.network.weights, **self.solved}
-        previous = _packed(layer, current, x.shape[0])
-        t, rest = (_grouped(part, x.shape[0]) for part in (target, beside))
-        scale = self.teacher.scales[layer.sum_node if beside.numel() > 1 else layer.node]
-        scaled = x * scale
-        xx = gram(scaled, bool(layer.bias))
-        w = solve(xx, product(scaled, (t - rest) * scale) / x.shape[1], previous, self.settings.ridge)
-        if layer.low is not None and (not layer.sum_node or beside.numel() > 1):
+        groups = x.shape[0]
+        t, rest = (_grouped(part, groups) for part in (target, beside))
+        scale = self.teacher.scales[layer.sum_node if operand is not None else layer.node][living]
+        previous = _packed(layer, current, groups)
+        problem = Problem(x, scale, previous, self.settings.ridge, bool(layer.bias), rows.sample)
+        w = problem.solve(t - rest)
+        if layer.low is not None and (not layer.sum_node or operand is not None):
             for _ in range(self.settings.passes):
-                wanted = _clipped_target(t, x @ w.float() + rest, layer.low, layer.high) - rest
-                w = solve(xx, product(scaled, wanted * scale) / x.shape[1], previous, self.settings.ridge)
+                w = problem.solve(_clipped_target(t, x @ w.float() + rest, layer.low, layer.high) - rest)
         return _unpacked(layer, w.float(), current)
 
     def second_branch(self, layer: SolvableLayer, found: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -127,28 +160,48 @@ class _Pass:
         self.values[other.node] = self._evaluate(other, again)
         return again
 
-    def _evaluate(self, layer: SolvableLayer, found: Mapping[str, Tensor]) -> Tensor:
+    def _evaluate(self, layer: SolvableLayer, found: Mapping[str, Tensor]) -> list[Tensor]:
         node = self.nodes[layer.node]
         arguments = self.network.coupling.cutter.arguments(node, self.alive)
         weights = {**self.network.weights, **self.solved, **found}
-        values = {**self.values, argument(node, 1, "weight", None).name: weights[layer.weight]}
-        if layer.bias:
-            values[argument(node, 2, "bias", None).name] = weights[layer.bias]
-        args = map_arg(arguments, lambda n: values[n.name])
         assert callable(node.target)
-        result = node.target(*args, **node.kwargs)
-        assert isinstance(result, Tensor)
-        return result
+        results: list[Tensor] = []
+        own = {argument(node, 1, "weight", None): weights[layer.weight]}
+        if layer.bias:
+            own[argument(node, 2, "bias", None)] = weights[layer.bias]
+        for source in self.values[layer.source]:
+            values = {**own, argument(node, 0, "input", None): source}
+            results.append(node.target(*map_arg(arguments, values.__getitem__), **node.kwargs))
+        return results
 
-    def _target(self, layer: SolvableLayer, rows: Rows, other: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _rows(self, layer: SolvableLayer) -> tuple[Rows, Tensor]:
+        """The rows that a cut has left, and which of the original's they are: bool.
+
+        A layer over tokens has a row for each feature, and loses rows with the features.
+        """
+        rows = self.teacher.samples[layer.node]
+        masks = self.network.coupling.cutter.value_masks(self.nodes[layer.node], self.alive)
+        between = masks[2:] if layer.taps else masks[1:-1]
+        if all(bool(mask.all()) for mask in between):
+            return rows, torch.ones(len(rows.sample), dtype=torch.bool)
+        lives = torch.ones((), dtype=torch.bool)
+        for mask in between:
+            lives = lives[..., None] & mask
+        lives = lives.flatten()
+        living = lives[rows.position]
+        return Rows(rows.sample[living], (lives.cumsum(0) - 1)[rows.position[living]]), living
+
+    def _target(
+        self, layer: SolvableLayer, rows: Rows, living: Tensor, operand: list[Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
         """The original's rows of the layer or of the sum behind it, and what else goes into that sum."""
         linear = not layer.taps
-        dim = -1 if linear else 1
-        living = self.network.coupling.cutter.value_masks(self.nodes[layer.node], self.alive)[dim]
-        operand = other if other is not None else self.values.get(layer.other)
-        if layer.sum_node and operand is not None:
-            return self.teacher.rows[layer.sum_node][:, living], targets(operand, rows, linear)
-        return self.teacher.rows[layer.node][:, living], torch.zeros(1, 1)
+        masks = self.network.coupling.cutter.value_masks(self.nodes[layer.node], self.alive)
+        channels = masks[-1 if linear else 1]
+        if operand is None:
+            return self.teacher.rows[layer.node][living][:, channels], torch.zeros(1, 1)
+        beside = torch.cat([targets(value, inside, linear) for value, inside in in_parts(operand, rows)])
+        return self.teacher.rows[layer.sum_node][living][:, channels], beside
 
 
 def _grouped(rows: Tensor, groups: int) -> Tensor:

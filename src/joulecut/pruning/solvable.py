@@ -8,7 +8,7 @@ every tap of the kernel, and a constant when the layer has a bias.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
@@ -17,7 +17,7 @@ from torch import Tensor, fx
 
 from joulecut.workload.trace import argument, operation
 
-__all__ = ["Rows", "SolvableLayer", "columns", "sample_rows", "solvable_layers", "targets"]
+__all__ = ["Rows", "SolvableLayer", "columns", "in_parts", "sample_rows", "solvable_layers", "targets"]
 
 _CONVOLUTIONS: Final = frozenset({"conv1d", "conv2d", "conv3d"})
 _KNEES: Final = {"relu": (0.0, None), "relu_": (0.0, None), "relu6": (0.0, 6.0)}
@@ -64,6 +64,11 @@ class Rows:
 
     sample: Tensor
     position: Tensor
+
+    def between(self, start: int, stop: int) -> Rows:
+        """The rows of the samples from ``start`` to ``stop``, counted from there."""
+        inside = (self.sample >= start) & (self.sample < stop)
+        return Rows(self.sample[inside] - start, self.position[inside])
 
 
 def solvable_layers(module: fx.GraphModule) -> dict[str, SolvableLayer]:
@@ -190,6 +195,14 @@ def _prod(sizes: Sequence[int]) -> int:
     for size in sizes:
         product *= int(size)
     return product
+
+
+def in_parts(parts: Sequence[Tensor], rows: Rows) -> Iterator[tuple[Tensor, Rows]]:
+    """Each part of a value with its rows, in the order of the rows (which are sorted by sample)."""
+    first = 0
+    for part in parts:
+        yield part, rows.between(first, first + len(part))
+        first += len(part)
 
 
 def targets(value: Tensor, rows: Rows, linear: bool) -> Tensor:

@@ -15,6 +15,7 @@ from joulecut.pruning.coupling.groups import Group
 from joulecut.pruning.elimination import Statistics, gather, propose
 from joulecut.pruning.folding import fold
 from joulecut.pruning.network import Network
+from joulecut.pruning.sensitivity import gate_costs
 from joulecut.pruning.solvable import solvable_layers
 from joulecut.workload.trace import trace
 
@@ -144,14 +145,44 @@ def test_the_gradients_are_those_of_the_true_fisher_information() -> None:
     )
 
 
-def test_a_group_that_no_dense_layer_reads_goes_by_its_norms() -> None:
-    """Channels read by a transposed convolution: the two with the least weights go."""
-    model = build(EXACT["transposed"].build)
+def test_a_gate_costs_half_its_fisher_information() -> None:
+    """By hand: with z = W h + b a gate on h_c has the derivative h_c w_c'(p - y) and, over all labels y, the
+    mean square h_c^2 w_c'(diag(p) - p p') w_c."""
+    model = build(lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4)))
+    whole = Network.whole(Coupling(fold(trace(model, torch.zeros(1, 6)).module)[0]))
+    x = torch.randn(16_000, 6, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        for channel in (1, 4):
-            model.get_parameter("0.weight")[channel] *= 0.01
-            model.get_parameter("2.weight")[channel] *= 0.01
-    whole = Network.whole(Coupling(fold(trace(model, torch.zeros(1, 3, 8, 8)).module)[0]))
+        logits, values = whole.run(x, keep=None)
+    p, h, w = logits.softmax(-1).double(), values["tanh"].double(), whole.weights["2.weight"].double()
+    fisher = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+    exact = 0.5 * (h.square() * torch.einsum("oc,nop,pc->nc", w, fisher, w)).mean(0)
+    (group,) = whole.coupling.groups()
+    slices = {"0": [(part, whole.positions(part, group)) for part in group.of_role("reader")]}
+    found = gate_costs(whole, x, slices, seed=0)["0"]
+    assert ((found - exact).abs() < 0.1 * exact).all()  # 2,000 sums of eight samples
+
+
+def after_gather(name: str, shape: tuple[int, ...], parameter: str, dim: int) -> tuple[Network, Statistics]:
+    """A network with a parameter that is 0 but for channels 0 and 2 along a dimension, and its statistics."""
+    model = build(EXACT[name].build)
+    with torch.no_grad():
+        weight = model.get_parameter(parameter)
+        weight.index_fill_(dim, torch.tensor([c for c in range(weight.shape[dim]) if c not in (0, 2)]), 0.0)
+    whole = Network.whole(Coupling(fold(trace(model, torch.zeros(1, *shape)).module)[0]))
+    x = torch.randn(64, *shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        values = whole.run(x, keep=whole.frontier())[1]
+    layers = solvable_layers(whole.coupling.module)
+    return whole, gather(whole, layers, values, x, rows=1000, ridge=1e-3, seed=0)
+
+
+def test_what_a_transposed_convolution_reads_is_judged_by_its_gate() -> None:
+    """Four of its six channels are read with zeros: they go first and cost nothing."""
+    whole, found = after_gather("transposed", (3, 8, 8), "2.weight", 0)
     group = whole.coupling.groups()[0]
-    found = propose(whole, group, solvable_layers(whole.coupling.module), Statistics({}, {}), 2)
-    assert sorted(found.channels) == [1, 4]
+    layers = solvable_layers(whole.coupling.module)
+    assert set(found.gates) == {"0"}
+    gone = propose(whole, group, layers, found, 4)
+    assert sorted(gone.channels) == [1, 3, 4, 5]
+    assert gone.cost == 0
+    assert propose(whole, group, layers, found, 5).cost > 0
