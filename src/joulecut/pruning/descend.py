@@ -15,7 +15,7 @@ from joulecut.pruning.exchange import Exchange, Exchanger, held_out_loss
 from joulecut.pruning.greedy import Search, Step, loss_against
 from joulecut.pruning.network import Network
 from joulecut.pruning.records import Candidate
-from joulecut.pruning.refit import refit
+from joulecut.pruning.refill import refilled
 from joulecut.pruning.state import Run, stuck, widths
 
 __all__ = ["descend"]
@@ -43,13 +43,16 @@ def descend(run: Run) -> Network:
         step=run.device.channel_step,
         settings=run.settings,
         sources=sources(run),
+        refit=run.refit,
     )
     while not run.reached(run.here):
         step = search.next(run.here, run.limits.needs(run.here), run.is_banned, len(run.steps))
         if step is None:
             raise stuck(run, run.here)
         _take(run, step)
-    return _exchanged(run)
+    if run.spared_j(run.here):
+        return run.here  # exchanges and refills cut anew from the original, which has no zeros
+    return refilled(run, _exchanged(run))
 
 
 def _take(run: Run, step: Step) -> None:
@@ -58,7 +61,7 @@ def _take(run: Run, step: Step) -> None:
     if run.judge is not None:
         accuracy = run.judge(network, True)
         if floor is not None and accuracy < floor:
-            network = refit(network, run.teacher, run.settings.refit)
+            network = run.refit(network)
             accuracy = run.judge(network, True)
             if accuracy < floor:
                 taken = step.candidates[0]
