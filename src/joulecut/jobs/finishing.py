@@ -18,8 +18,7 @@ from joulecut.estimate import Estimate, exact
 from joulecut.hw_models.modelling import estimate
 from joulecut.hw_models.profile import EnergyProfile
 from joulecut.hw_models.spec import DeviceSpec
-from joulecut.hw_models.training import training_step
-from joulecut.jobs.limits import accuracy_estimate, limit_checks
+from joulecut.jobs.limits import accuracy_check
 from joulecut.jobs.profiling import provenance
 from joulecut.jobs.qualities import Side, quality_pair
 from joulecut.jobs.result import PruneResult
@@ -88,7 +87,7 @@ class Finish:
         with tempfile.TemporaryDirectory(prefix="joulecut-") as name:
             files, comparison = self._exports(Path(name))
         quality = self._quality(old, new, files, comparison)
-        limits = self._limits(after_graph, old, new, quality.after.latency)
+        limits = self._limits()
         pair = comparison.pairs[0]
         low, high = pair.ratio.bounds(0.9)
         busy = ", on a busy machine" if pair.contended else ""
@@ -190,28 +189,14 @@ class Finish:
         ]
         return quality_pair(sides[0], sides[1], self.splits.test, seed=self.seed)
 
-    def _limits(
-        self, after_graph: Traced, old: _Priced, new: _Priced, measured: Estimate | None
-    ) -> tuple[LimitCheck, ...]:
-        """The limits; time is the device's where its file tells it, else that of onnxruntime here."""
-        energies = [old.profile.total, new.profile.total]
-        if self.budget.per == "training step":
-            energies = [
-                training_step(workload(graph), self.device, batch=self.budget.step_samples)
-                for graph in (self.graph, after_graph)
-            ]
-        duration = new.profile.duration
-        accuracy = None
-        if self.budget.min_accuracy is not None:
-            validation = self.splits.validation
-            accuracy = accuracy_estimate(evaluate(self.pruned.module, validation).accuracy, len(validation))
-        return limit_checks(
-            self.budget,
-            *energies,
-            latency=duration if duration.value else measured,
-            memory=new.memory_peak,
-            accuracy=accuracy,
-        )
+    def _limits(self) -> tuple[LimitCheck, ...]:
+        """Each limit as the search saw it, and the lowest accuracy on all validation samples."""
+        least = self.budget.min_accuracy
+        if least is None:
+            return self.pruned.limits
+        validation = self.splits.validation
+        accuracy = evaluate(self.pruned.module, validation).accuracy
+        return (*self.pruned.limits, accuracy_check(least, accuracy, len(validation)))
 
     def _also(self, after_graph: Traced) -> dict[str, tuple[Any, Any]]:
         works = (workload(self.graph), workload(after_graph))

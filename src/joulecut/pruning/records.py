@@ -130,7 +130,7 @@ class LimitCheck:
     """One limit of a budget held against what was reached.
 
     Attributes:
-        what: what is limited: "energy", "latency", "memory peak", "validation accuracy", ...
+        what: what is limited: "energy of one inference", "latency", "memory peak", "validation accuracy", ...
         asked: the limit in words, as "at most 5.00 ms".
         figure: what was reached, or None where that is not known.
         met: whether the limit is kept, at the confidence of the budget.

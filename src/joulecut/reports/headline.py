@@ -79,10 +79,10 @@ def _budget(record: PruneRecord, left: Estimate | None) -> tuple[Fact, ...]:
     if len(record.limits) > 1:
         met = sum(check.met == "yes" for check in record.limits)
         whole = Fact("Budget", word, f"{met} of {len(record.limits)} limits met {sure}", tone)
-        return (whole, *map(_limit, record.limits))
+        return (whole, *(_limit(check, left) for check in record.limits))
     reached = left if record.budget.share is not None else record.after.total
     if record.limits:
-        reached = record.limits[0].figure
+        reached = _figure_of(record.limits[0], left)
     parts = [f"asked for {_asked(record.budget)}"]
     if reached is not None:
         high = quantity(reached.bounds(record.budget.confidence)[1], reached.unit)
@@ -90,10 +90,16 @@ def _budget(record: PruneRecord, left: Estimate | None) -> tuple[Fact, ...]:
     return (Fact("Budget", word, "; ".join(parts), tone),)
 
 
-def _limit(check: LimitCheck) -> Fact:
+def _figure_of(check: LimitCheck, left: Estimate | None) -> Estimate | None:
+    """What was reached; of a share, the share."""
+    share = check.asked.endswith("of the original")
+    return left if share and check.figure is not None and check.figure.unit != "1" else check.figure
+
+
+def _limit(check: LimitCheck, left: Estimate | None) -> Fact:
     word, tone = _MET[check.met]
     what, asked = shorten(printable(check.what), NAME_WIDTH), shorten(printable(check.asked), NAME_WIDTH)
-    return Fact(f"Limit on {what}", word, f"{asked}; reached {_reached(check.figure)}", tone)
+    return Fact(f"Limit: {what}", word, f"{asked}; reached {_reached(_figure_of(check, left))}", tone)
 
 
 def _reached(figure: Estimate | None) -> str:

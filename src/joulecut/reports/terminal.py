@@ -17,7 +17,7 @@ _TONES: Final[dict[str, str]] = {"good": "bold green", "bad": "bold red", "unsur
 _GAP: Final = 2
 _LEAST_NAME: Final = 16
 _LEAST_PROSE: Final = 24
-_MOST_LABEL: Final = 30
+_MOST_LABEL: Final = 36
 
 
 def cell_len(text: str) -> int:

@@ -165,9 +165,10 @@ def test_every_limit_has_its_figure_and_its_verdict() -> None:
     page = render(RECORDS["limits"]).replace("\u00a0", " ")
     assert '<dt>Budget</dt><dd class="bad">not met</dd>' in page
     assert "2 of 4 limits met at 90 % confidence" in page
-    assert '<dt>Limit on latency</dt><dd class="unsure">unsure</dd>' in page
+    assert '<dt>Limit: latency</dt><dd class="unsure">unsure</dd>' in page
     assert "at most 1.45 ms; reached 1.44 ms [1.41 to 1.47 ms] measured" in page
-    assert '<dt>Limit on memory peak</dt><dd class="bad">not met</dd>' in page
+    assert "at most 50.0 % of the original; reached 49.1 % [48.6 to 49.7 %] modelled" in page
+    assert '<dt>Limit: memory peak</dt><dd class="bad">not met</dd>' in page
 
 
 def test_classes_trainings_and_notes_are_there() -> None:
