@@ -128,10 +128,10 @@ class Finish:
 
     def _priced(self, after_graph: Traced) -> tuple[_Priced, _Priced]:
         found = []
-        for graph in (self.graph, after_graph):
+        for graph, zeros in ((self.graph, {}), (after_graph, self.pruned.zeros)):
             coupling = Coupling(graph.module)
             prices = pricer(coupling, layer_works(graph), self.device)
-            profile = estimate(workload(graph), self.device)
+            profile = estimate(workload(graph), self.device, zeros=zeros)
             steps = staircases(coupling, prices)
             peak = peak_memory(coupling, prices.layers, self.device).at(prices.sizes)
             found.append(

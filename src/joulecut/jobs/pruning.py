@@ -26,6 +26,7 @@ from joulecut.pruning.rankings import Ranking, WeightScore
 from joulecut.pruning.records import Budget
 from joulecut.pruning.run import Judge, Progress, Pruned, Samples, prune_channels, silent
 from joulecut.pruning.settings import Effort, SearchSettings, Strategy
+from joulecut.pruning.weights.prices import declared_patterns
 from joulecut.workload.from_torch import layer_works
 from joulecut.workload.sources import LoadedModel
 from joulecut.workload.trace import Traced, trace
@@ -115,12 +116,14 @@ def prune(
         pruned = _cut(graph, spec, limit, splits, judge, force, report, search, kept, resume)
     training: tuple[TrainingCost, ...] = ()
     notes: tuple[str, ...] = ()
+    if search.strategy == "auto" and not declared_patterns(spec):
+        notes = (f"Zero weights save 0 J on {spec.name}, whose file declares nothing that skips them.",)
     if chosen is not None:
         stage, loop = chosen
         with _kept(kept):
             found = recovered(pruned.module, loop, splits, graph.inputs, stage=stage, seed=seed)
         pruned = replace(pruned, module=found.module, rows=(*pruned.rows, found.row))
-        training, notes = (found.cost,), (found.note,)
+        training, notes = (found.cost,), (*notes, found.note)
     original = () if trained is None else (trained,)
     return Finish(
         graph, pruned, spec, others, limit, splits, original, training, seed, report, notes

@@ -17,7 +17,7 @@ from joulecut.pruning.limits import Needs
 from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.records import Candidate
-from joulecut.pruning.refit import Teacher, refit
+from joulecut.pruning.refit import Teacher
 from joulecut.pruning.settings import SearchSettings
 
 __all__ = ["Search", "Step", "loss_against"]
@@ -72,6 +72,7 @@ class Search:
         step: the device's channel step.
         settings: see ``SearchSettings``.
         sources: what may be removed.
+        refit: re-solves a network on the way.
     """
 
     teacher: Teacher
@@ -81,6 +82,7 @@ class Search:
     step: int
     settings: SearchSettings
     sources: tuple[Source, ...]
+    refit: Callable[[Network], Network]
 
     def loss(self, logits: Tensor) -> float:
         """Cross-entropy with the labels, or the divergence from the original without labels."""
@@ -116,9 +118,9 @@ class Search:
         if not needs.missing:
             return None
         if count and count % self.settings.refit_every == 0:
-            network = refit(network, self.teacher, self.settings.refit)
+            network = self.refit(network)
         with torch.no_grad():
-            logits, values = network.run(self.teacher.inputs, keep=None)
+            logits, values = network.run(self.teacher.inputs, keep=network.frontier())
         loss = self.loss(logits)
         if not math.isfinite(loss):
             raise ModelError(f"the loss on the calibration samples is {loss}.", hint="Check the data.")

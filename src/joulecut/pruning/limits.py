@@ -25,7 +25,7 @@ from joulecut.pruning.records import Budget, LimitCheck, Met
 from joulecut.pruning.training_step import StepPricer
 from joulecut.units import format_percent, format_quantity
 
-__all__ = ["Limit", "Limits", "MemoryLimit", "Needs", "PricedLimit", "limits"]
+__all__ = ["Limit", "Limits", "MemoryLimit", "Needs", "PricedLimit", "limits", "nothing_spared", "without"]
 
 _ROUNDING = 1e-12
 """What is missing, relative to the ceiling, where only rounding or a meter's scatter keeps a limit unmet."""
@@ -61,6 +61,16 @@ class Limit(Protocol):
         ...
 
 
+def nothing_spared(_: Network) -> float:
+    """Zero weights save nothing."""
+    return 0.0
+
+
+def without(total: Estimate, spared_j: float) -> Estimate:
+    """What is left of an amount, as sure as the whole."""
+    return total if spared_j == 0 else total.scaled(1 - spared_j / total.value)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PricedLimit:
     """A limit on what a ``Pricer`` sums up: joules, or seconds.
@@ -72,6 +82,7 @@ class PricedLimit:
         most: the limit, in the unit, or a share of the original.
         confidence: of the bound that must meet it.
         before: the original's, where the limit is a share of it; what is common to both then cancels.
+        spared: what the zero weights of a network save beside what its widths say.
     """
 
     what: str
@@ -80,6 +91,7 @@ class PricedLimit:
     most: float
     confidence: float
     before: Estimate | None = None
+    spared: Callable[[Network], float] = nothing_spared
 
     def ceiling(self, network: Network, /) -> float:
         """The modelled amount that is allowed."""
@@ -88,7 +100,8 @@ class PricedLimit:
 
     def excess(self, network: Network, ceiling: float, /) -> float:
         """What is over the ceiling, in the unit."""
-        return max(self.pricer.total_j(_widths(network), network.gone) - ceiling, 0.0)
+        amount = self.pricer.total_j(_widths(network), network.gone) - self.spared(network)
+        return max(amount - ceiling, 0.0)
 
     def fits(self, network: Network, /) -> bool:
         """Whether a network meets the limit."""
@@ -105,7 +118,7 @@ class PricedLimit:
 
     def _figures(self, network: Network) -> tuple[Estimate, Estimate]:
         """The amount, and the figure that is limited."""
-        figure = self.pricer.total(_widths(network), network.gone)
+        figure = without(self.pricer.total(_widths(network), network.gone), self.spared(network))
         return figure, figure if self.before is None else ratio(figure, self.before)
 
 
@@ -238,13 +251,19 @@ class Limits:
         return all_of(found.met for found in self.checks(network))
 
 
-def limits(budget: Budget, pricer: Pricer, measuring: Measuring | None = None) -> Limits:
+def limits(
+    budget: Budget,
+    pricer: Pricer,
+    measuring: Measuring | None = None,
+    spared: Callable[[Network], float] = nothing_spared,
+) -> Limits:
     """The limits of a budget on a device.
 
     Args:
         budget: what is asked.
         pricer: joules by width, per inference or training step as the budget says.
         measuring: what is measured, and how; without it everything is modelled.
+        spared: modelled joules that the zero weights of a network save.
 
     Raises:
         UsageError: a limit on the latency, on a device of which no time is known and without a meter; or one
@@ -253,7 +272,7 @@ def limits(budget: Budget, pricer: Pricer, measuring: Measuring | None = None) -
     inference = pricer.inference if isinstance(pricer, StepPricer) else pricer
     found: list[Limit] = []
     if budget.energy_j is not None or budget.share is not None:
-        found.append(_energy(budget, pricer, measuring))
+        found.append(_energy(budget, pricer, measuring, spared))
     if budget.latency_s is not None:
         found.append(_latency(budget.latency_s, budget.confidence, inference, measuring))
     if budget.memory_bytes is not None:
@@ -261,13 +280,15 @@ def limits(budget: Budget, pricer: Pricer, measuring: Measuring | None = None) -
     return Limits(tuple(found))
 
 
-def _energy(budget: Budget, pricer: Pricer, measuring: Measuring | None) -> Limit:
+def _energy(
+    budget: Budget, pricer: Pricer, measuring: Measuring | None, spared: Callable[[Network], float]
+) -> Limit:
     what = f"energy of one {budget.per}"
     if measuring is None or measuring.meters.energy is None:
         before = pricer.total(pricer.sizes) if budget.share is not None else None
         most = budget.share if budget.share is not None else budget.energy_j
         assert most is not None
-        return PricedLimit(what, "J", pricer, most, budget.confidence, before)
+        return PricedLimit(what, "J", pricer, most, budget.confidence, before, spared)
     if isinstance(pricer, StepPricer):
         raise UsageError("a meter reads inferences, and the budget is one of training steps.")
     risk, meter = _risk(budget.confidence), measuring.meters.energy

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, fx
 
 from joulecut.errors import BudgetUnreachable, UsageError
+from joulecut.hw_models.sparsity import Zeros
 from joulecut.hw_models.spec import DeviceSpec
 from joulecut.pruning.candidates.sources import narrowest
 from joulecut.pruning.checkpoint import Checkpoint, identity
@@ -27,8 +28,11 @@ from joulecut.pruning.records import Budget, LimitCheck, PruneStep, Refusal
 from joulecut.pruning.recover import matched_moments, output_moments, recalibrated
 from joulecut.pruning.refit import refit, teach
 from joulecut.pruning.settings import RefitSettings, SearchSettings
+from joulecut.pruning.staged import is_large, staged
 from joulecut.pruning.state import Judge, Progress, Run, Samples, samples_that_fit, silent, stuck
 from joulecut.pruning.training_step import budget_pricer
+from joulecut.pruning.weights.options import refit_with_zeros
+from joulecut.pruning.weights.prices import zeros_of
 from joulecut.workload.layer import LayerWork
 from joulecut.workload.trace import Traced
 
@@ -51,6 +55,7 @@ class Pruned:
         refused: channels that had to stay.
         rows: validation accuracy by stage.
         limits: each limit of the budget held against it, as the search saw it: modelled, or measured.
+        zeros: zero weights that save joules, by the path of their layer.
     """
 
     module: fx.GraphModule
@@ -62,6 +67,7 @@ class Pruned:
     refused: tuple[Refusal, ...]
     rows: tuple[tuple[str, float], ...]
     limits: tuple[LimitCheck, ...] = ()
+    zeros: dict[str, Zeros] = field(default_factory=dict)
 
 
 def prune_channels(
@@ -166,14 +172,24 @@ def _result(run: Run, traced: Traced) -> Pruned:
         refused=run.coupling.refused(),
         rows=tuple(run.rows),
         limits=run.limits.checks(final),
+        zeros=_zeros(run, final),
     )
+
+
+def _zeros(run: Run, network: Network) -> dict[str, Zeros]:
+    """The zeros that save joules, by the path of the layer."""
+    if not run.zeroing:
+        return {}
+    found = zeros_of(network, run.teacher.layers, run.pricer)
+    return {path: zeros for path, (zeros, price) in found.items() if price.saved_j > 0}
 
 
 def _searched(run: Run) -> Network:
     """The network that the search of the settings ends with."""
     ranking = run.settings.ranking
     if run.settings.effort == "full" and not ranking:
-        return descend(run)
+        in_stages = run.settings.strategy in ("channels", "nodes") and is_large(run)
+        return staged(run) if in_stages else descend(run)
     if math.isinf(run.allowed_j(run.here)):
         raise UsageError("a ranking cuts to a budget in joules.", hint="Leave other limits to --effort full.")
     if run.settings.strategy not in ("channels", "nodes"):
@@ -264,12 +280,13 @@ def _finish(run: Run, network: Network) -> Network:
     run.progress("refitting", 0, 1)
     samples = run.final_samples
     settings = RefitSettings(rows=30_000, ridge=run.settings.refit.ridge, passes=4)
-    plain = refit(network, teach(run.folded, samples.inputs, settings), settings)
+    again = refit_with_zeros if run.zeroing else refit
+    plain = again(network, teach(run.folded, samples.inputs, settings), settings)
     variants = {"refit": plain}
     if run.pairs:
         original = output_moments(run.folded, samples.inputs, frozenset(pair.layer for pair in run.pairs))
         variants["refit, moments matched"] = matched_moments(plain, samples.inputs, run.pairs, original)
-    if readout_layer(plain) is not None:
+    if readout_layer(plain) is not None and not run.spared_j(plain):
         reference = run.folded(samples.inputs)
         for name, variant in list(variants.items()):
             variants[f"{name}, last layer to soft outputs"] = soft_readout(variant, samples.inputs, reference)

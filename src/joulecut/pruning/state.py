@@ -14,13 +14,15 @@ from joulecut.hw_models.spec import DeviceSpec
 from joulecut.pruning.candidates.option import Option
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.folding import FoldedNorm
-from joulecut.pruning.limits import Limits, limits
+from joulecut.pruning.limits import Limits, limits, without
 from joulecut.pruning.measured import Measuring, Meters, cut_module
 from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.records import Budget, Candidate, PruneStep
-from joulecut.pruning.refit import Teacher, teach
+from joulecut.pruning.refit import Teacher, refit, teach
 from joulecut.pruning.settings import SearchSettings
+from joulecut.pruning.weights.options import refit_with_zeros
+from joulecut.pruning.weights.prices import declared_patterns, saved_j
 from joulecut.units import format_percent
 
 __all__ = ["Judge", "Progress", "Run", "Samples", "samples_that_fit", "silent", "stuck", "widths"]
@@ -125,13 +127,27 @@ class Run:
         if self.meters is not None:
             build = partial(cut_module, self.coupling)
             measuring = Measuring(self.meters, self.coupling.module, build, lambda: len(self.steps))
-        self.budget, self.limits = budget, limits(budget, self.pricer, measuring)
+        self.budget, self.limits = budget, limits(budget, self.pricer, measuring, self.spared_j)
         self.steps = [step for step in self.steps if step.put_back is None]
         self.exchanged, self.trials = None, 0
 
     def total(self, network: Network) -> Estimate:
         """The energy of a network on its way."""
-        return self.pricer.total(widths(network), network.gone)
+        return without(self.pricer.total(widths(network), network.gone), self.spared_j(network))
+
+    @property
+    def zeroing(self) -> bool:
+        """Whether zero weights are candidates: the strategy takes them, and the device saves by them."""
+        return self.settings.strategy in ("weights", "auto") and bool(declared_patterns(self.device))
+
+    def spared_j(self, network: Network) -> float:
+        """Joules that the zero weights of a network save."""
+        return saved_j(network, self.teacher.layers, self.pricer) if self.zeroing else 0.0
+
+    def refit(self, network: Network) -> Network:
+        """A network refitted as on the way; weights that are candidates at zero stay there."""
+        again = refit_with_zeros if self.zeroing else refit
+        return again(network, self.teacher, self.settings.refit)
 
     def reached(self, network: Network) -> bool:
         """Whether a network meets the budget."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from joulecut.pruning.limits import Needs, limits
 from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import pricer
 from joulecut.pruning.records import Budget
-from joulecut.pruning.refit import teach
+from joulecut.pruning.refit import refit, teach
 from joulecut.pruning.settings import SearchSettings
 from joulecut.workload.from_torch import layer_works
 from joulecut.workload.trace import trace
@@ -57,7 +58,8 @@ def search(name: str, labelled: bool) -> tuple[Search, Network]:
     teacher = teach(whole, x, SETTINGS.refit)
     groups = frozenset(group.name for group in whole.coupling.groups())
     source = ChannelOptions(SETTINGS, groups)
-    return Search(teacher, labels, logits, prices, 1, SETTINGS, (source,)), whole
+    again = partial(refit, teacher=teacher, settings=SETTINGS.refit)
+    return Search(teacher, labels, logits, prices, 1, SETTINGS, (source,), again), whole
 
 
 def least(found: Search) -> Callable[[Network], Needs]:

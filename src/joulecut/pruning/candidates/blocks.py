@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,8 +10,6 @@ from joulecut.pruning.blocks import Removable, removable_blocks, removable_layer
 from joulecut.pruning.candidates.option import Option, View
 from joulecut.pruning.network import Network
 from joulecut.pruning.records import Kind
-from joulecut.pruning.refit import refit
-from joulecut.pruning.settings import SearchSettings
 from joulecut.workload.trace import Traced
 
 __all__ = ["BlockOptions", "Parts", "parts_of"]
@@ -38,12 +36,12 @@ class BlockOptions:
 
     Attributes:
         parts: what may go.
-        settings: of the search.
+        refit: re-solves a network.
         most: options whose loss is measured at one step; each takes a refit.
     """
 
     parts: Parts
-    settings: SearchSettings
+    refit: Callable[[Network], Network]
     most: int
 
     def __call__(self, view: View) -> Iterator[Option]:
@@ -57,5 +55,5 @@ class BlockOptions:
             if saving_j > 0:
                 without = network.drop(part)
                 cost = view.loss(view.rerun(without, frozenset([part.output]))) - view.now
-                build = partial(refit, without, view.teacher, self.settings.refit)
+                build = partial(self.refit, without)
                 yield Option(kind, name, (), saving_j, cost, build, None)

@@ -79,10 +79,12 @@ class ChannelOptions:
     Attributes:
         settings: of the search.
         groups: names of the groups that may be cut.
+        zeros_stay: weights that are zero stay so in the layers that make up for a cut.
     """
 
     settings: SearchSettings
     groups: frozenset[str]
+    zeros_stay: bool = False
 
     @property
     def most(self) -> int:
@@ -110,13 +112,16 @@ class ChannelOptions:
                     tuple(sorted(found.channels)),
                     saving_j,
                     found.cost,
-                    partial(_built, network, found),
+                    partial(_built, network, found, self.zeros_stay),
                     _starts(network, group),
                 )
 
 
-def _built(network: Network, found: Proposal) -> Network:
-    return network.with_weights(found.weights).cut(found.group, found.channels)
+def _built(network: Network, found: Proposal, zeros_stay: bool) -> Network:
+    weights = dict(found.weights)
+    if zeros_stay:
+        weights = {name: new.masked_fill(network.weights[name] == 0, 0.0) for name, new in weights.items()}
+    return network.with_weights(weights).cut(found.group, found.channels)
 
 
 def _starts(network: Network, group: Group) -> frozenset[str]:

@@ -10,6 +10,7 @@ from joulecut.pruning.candidates.blocks import BlockOptions, Parts, parts_of
 from joulecut.pruning.candidates.channels import ChannelOptions, chunk
 from joulecut.pruning.candidates.option import Source
 from joulecut.pruning.coupling.groups import Group
+from joulecut.pruning.weights.options import WeightOptions
 
 if TYPE_CHECKING:
     from joulecut.pruning.state import Run
@@ -24,15 +25,23 @@ def sources(run: Run) -> tuple[Source, ...]:
     """The sources of a run's strategy.
 
     Raises:
-        UsageError: no channels of the layer that is named can go, or the network has no block to leave out.
+        UsageError: no channels of the layer that is named can go, the network has no block to leave out, or
+            zero weights save nothing.
     """
     found: list[Source] = []
     if run.settings.strategy in ("channels", "nodes", "auto"):
         groups = frozenset(group.name for group in wanted_groups(run))
-        found.append(ChannelOptions(run.settings, groups))
+        found.append(ChannelOptions(run.settings, groups, run.zeroing))
     if run.settings.strategy in ("blocks", "auto"):
         most = run.settings.shortlist if run.settings.strategy == "blocks" else _BESIDE
-        found.append(BlockOptions(wanted_parts(run), run.settings, most))
+        found.append(BlockOptions(wanted_parts(run), run.refit, most))
+    if run.zeroing:
+        found.append(WeightOptions(run.settings))
+    elif run.settings.strategy == "weights":
+        raise UsageError(
+            f"zero weights save 0 J on {run.device.name}, whose file declares nothing that skips them.",
+            hint="Give a threshold, a share or a pattern to set weights to zero for the size.",
+        )
     return tuple(found)
 
 

@@ -14,7 +14,7 @@ from joulecut.pruning.solvable import SolvableLayer
 from joulecut.pruning.weights.masks import as_matrix, zero_share
 from joulecut.workload.layer import LayerWork
 
-__all__ = ["declared_patterns", "saved_j", "weight_price"]
+__all__ = ["declared_patterns", "saved_j", "weight_price", "zeros_of"]
 
 
 def declared_patterns(device: DeviceSpec) -> tuple[WeightPattern, ...]:
@@ -56,6 +56,26 @@ def weight_price(
     return max(found, key=lambda item: item[1].saved_j)
 
 
+def zeros_of(
+    network: Network, layers: Mapping[str, SolvableLayer], pricer: Pricer
+) -> dict[str, tuple[Zeros, SparsePrice]]:
+    """The zeros of each solvable layer of a network, and what they are worth, by the layer's path.
+
+    Args:
+        network: at any widths.
+        layers: its solvable layers.
+        pricer: of the network.
+    """
+    widths = {name: len(kept) for name, kept in network.kept.items()}
+    return {
+        priced.work.path: weight_price(
+            pricer.device, priced.at(widths), network.weights[layers[priced.node].weight]
+        )
+        for priced in pricer.layers
+        if priced.node in layers and priced.node not in network.gone
+    }
+
+
 def saved_j(network: Network, layers: Mapping[str, SolvableLayer], pricer: Pricer) -> float:
     """Joules that the zero weights of a network save in one inference, beside what its widths say.
 
@@ -68,9 +88,4 @@ def saved_j(network: Network, layers: Mapping[str, SolvableLayer], pricer: Price
     """
     if not declared_patterns(pricer.device):
         return 0.0
-    widths = {name: len(kept) for name, kept in network.kept.items()}
-    return sum(
-        weight_price(pricer.device, priced.at(widths), network.weights[layers[priced.node].weight])[1].saved_j
-        for priced in pricer.layers
-        if priced.node in layers and priced.node not in network.gone
-    )
+    return sum(price.saved_j for _, price in zeros_of(network, layers, pricer).values())
