@@ -120,7 +120,8 @@ class Search:
         if count and count % self.settings.refit_every == 0:
             network = self.refit(network)
         with torch.no_grad():
-            logits, values = network.run(self.teacher.inputs, keep=network.frontier())
+            read = {layer.source for layer in self.teacher.layers.values()}
+            logits, values = network.run(self.teacher.inputs, keep=network.frontier() | read)
         loss = self.loss(logits)
         if not math.isfinite(loss):
             raise ModelError(f"the loss on the calibration samples is {loss}.", hint="Check the data.")
