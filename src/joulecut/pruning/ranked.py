@@ -33,6 +33,7 @@ __all__ = [
     "ranked",
     "score_curves",
     "take_round",
+    "tell",
     "true_loss",
     "way_down",
 ]
@@ -93,6 +94,7 @@ def ranked(run: Run, ranking: Ranking, *, price: Price, rounds: int) -> Network:
     if price is PER_JOULE:
         check_per_joule(ranking)
     while not run.reached(run.here):
+        tell(run)
         started = time.perf_counter()
         network = run.here
         if run.steps:
@@ -195,7 +197,13 @@ def take_round(run: Run, done: Round) -> None:
         )
     run.here = done.network
     run.save(run)
-    share = (before_j - run.total(run.here).value) / max(before_j - run.allowed_j(run.here), 1e-30)
+    tell(run)
+
+
+def tell(run: Run) -> None:
+    """Report how far on the way to the energy that is allowed the search is."""
+    before_j, now_j, limit_j = run.before.value, run.total(run.here).value, run.allowed_j(run.here)
+    share = (before_j - now_j) / max(before_j - limit_j, 1e-30)
     run.progress("pruning", max(0, min(round(100 * share), 100)), 100)
 
 

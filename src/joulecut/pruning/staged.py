@@ -16,16 +16,19 @@ from typing import Final
 from joulecut.pruning.curves import BY_SCORE, PER_JOULE, Curves, Path, Price
 from joulecut.pruning.network import Network
 from joulecut.pruning.obs import Moments, eliminate, measure_moments
-from joulecut.pruning.ranked import Round, cut_along, score_curves, take_round, true_loss, way_down
+from joulecut.pruning.ranked import Round, cut_along, score_curves, take_round, tell, true_loss, way_down
 from joulecut.pruning.rankings import RANKINGS, Context
 from joulecut.pruning.refit import refit, teach
 from joulecut.pruning.solvable import solvable_layers
 from joulecut.pruning.state import Run, Samples, stuck, widths
 
-__all__ = ["STAGES", "full_search_macs", "staged"]
+__all__ = ["STAGES", "full_search_macs", "is_large", "joint_curves", "staged"]
 
 STAGES: Final = 4
 """Energies, evenly spaced as ratios, at which everything is measured anew."""
+
+_LARGE_MACS = 1e13
+"""What a full search may run before stages take its place: some ten minutes of two cores."""
 
 _GRADIENT_MACS = 1e12
 """Multiply-accumulate operations of one measurement of gradients."""
@@ -44,6 +47,11 @@ def full_search_macs(run: Run) -> float:
     return float(macs * len(run.search_samples) * (1 + run.settings.shortlist / 2) * steps)
 
 
+def is_large(run: Run) -> bool:
+    """Whether the full search would take too long, so that stages are the better default."""
+    return full_search_macs(run) > _LARGE_MACS
+
+
 def staged(run: Run) -> Network:
     """Remove channels along cost curves until the budget is met, in stages.
 
@@ -58,6 +66,7 @@ def staged(run: Run) -> Network:
     """
     if run.reached(run.here):
         return run.here
+    tell(run)
     fitted, held_out = _divided(run.calibration)
     settings = replace(run.settings.refit, sensitivity=0.0)
     teacher = teach(run.folded, fitted.inputs, settings)

@@ -15,7 +15,7 @@ from joulecut.pruning.ranked import cut_along, score_curves, true_loss, way_down
 from joulecut.pruning.rankings import Context, find_ranking
 from joulecut.pruning.records import Budget
 from joulecut.pruning.refit import refit, teach
-from joulecut.pruning.staged import STAGES, full_search_macs, joint_curves, staged
+from joulecut.pruning.staged import STAGES, full_search_macs, is_large, joint_curves, staged
 from joulecut.pruning.state import Samples
 
 
@@ -97,3 +97,4 @@ def test_what_the_full_search_would_run() -> None:
     run = prepared()
     macs = sum(work.macs for work in run.pricer.works(run.pricer.sizes).values())
     assert full_search_macs(run) == macs * 64 * 5 * 36
+    assert not is_large(run)
