@@ -119,16 +119,17 @@ def prune_weights(
     """Set weights of a network to zero, and say what that saves.
 
     Without data the smallest weights go and the others stay as they are. With data the batch norms are
-    recalibrated, the weights that least squares misses least go, and every weight that stays is re-solved in
-    closed form; no gradient step is taken, and no label is used but for the accuracy that is reported.
+    recalibrated, the weights that least squares misses least go, each layer as many as the loss allows best,
+    and every weight that stays is re-solved in closed form; no gradient step is taken, and no label is used
+    but for the accuracy that is reported.
 
     Args:
         model: a torch module, or its name as on the command line.
         example: example inputs or their shapes; a sample of the data by default.
         pattern: ``2:4`` and the like, ``4x1`` and the like (outputs x inputs), or ``unstructured``.
         threshold: all weights of a smaller magnitude go (of a block: root mean square).
-        share: that share of each layer's weights.
-        count: so many of each layer's weights.
+        share: that share of the weights of these layers together, the least first.
+        count: so many of them.
         layers: paths of the layers; all by default.
         data: a DataLoader, a pair (x, y), or the name of data as on the command line.
         device: the device whose joules are reported.
@@ -254,9 +255,9 @@ class _Work:
         if amount.threshold is not None:
             how += f" below {amount.threshold:g}"
         elif amount.share is not None:
-            how += f", {format_percent(amount.share)} of each layer"
+            how += f", {format_percent(amount.share)} of the weights"
         elif amount.count is not None:
-            how += f", {amount.count} in each layer"
+            how += f", {amount.count} of the weights"
         named = [layer.path for layer in self.layers if not layer.whole]
         return how if len(named) == len(self.layers) else f"{how}, in {', '.join(named)}"
 

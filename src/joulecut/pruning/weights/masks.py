@@ -8,6 +8,7 @@ zeros filled it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,17 +18,17 @@ from torch.nn import functional
 from joulecut.errors import UsageError
 from joulecut.hw_models.sparsity import WeightPattern
 
-__all__ = ["Amount", "as_matrix", "block_means", "keep_mask", "zero_share"]
+__all__ = ["Amount", "as_matrix", "block_means", "keep_mask", "shared_counts", "zero_share"]
 
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """How many weights of a layer go; exactly one of the three is given, and none of them for N:M.
+    """How many weights go; exactly one of the three is given, and none of them for N:M.
 
     Attributes:
         threshold: all of a smaller magnitude (a block's is the root mean square of its weights).
-        share: that share of the layer's weights, 0 to 1, the least first.
-        count: so many of the layer's weights, the least first.
+        share: that share of the weights, 0 to 1, the least first.
+        count: so many of the weights, the least first.
     """
 
     threshold: float | None = None
@@ -102,6 +103,28 @@ def keep_mask(scores: Tensor, pattern: WeightPattern, amount: Amount) -> Tensor:
         sizes = _pooled(torch.ones_like(scores), pattern.size)
         stays = _without_least(means, sizes, amount.wanted(scores.numel()))
     return _spread(stays, scores.shape, pattern.size)
+
+
+def shared_counts(scores: Mapping[str, Tensor], pattern: WeightPattern, amount: Amount) -> dict[str, int]:
+    """How many weights each of several layers gives up so that together the least go.
+
+    Args:
+        scores: by layer, comparable across layers, [outputs, inputs, taps] each.
+        pattern: any weight, or blocks; whole blocks go.
+        amount: a share or a count of the weights of all layers together.
+
+    >>> from joulecut.hw_models.sparsity import UNSTRUCTURED
+    >>> layers = {"a": torch.tensor([[[1.0], [2.0]]]), "b": torch.tensor([[[3.0], [0.5], [1.5]]])}
+    >>> shared_counts(layers, UNSTRUCTURED, Amount(count=3))
+    {'a': 1, 'b': 2}
+    """
+    means = {name: block_means(each, pattern).flatten() for name, each in scores.items()}
+    sizes = {name: _pooled(torch.ones_like(each), pattern.size).flatten() for name, each in scores.items()}
+    together, of_each = torch.cat(list(means.values())), torch.cat(list(sizes.values()))
+    wanted = amount.wanted(sum(each.numel() for each in scores.values()))
+    stays = _without_least(together, of_each, wanted)
+    parts = torch.split(~stays, [len(each) for each in means.values()])
+    return {name: int(sizes[name][gone].sum()) for name, gone in zip(means, parts, strict=True)}
 
 
 def block_means(scores: Tensor, pattern: WeightPattern) -> Tensor:

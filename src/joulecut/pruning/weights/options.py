@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -12,12 +12,11 @@ from torch import Tensor
 
 from joulecut.hw_models.sparsity import WeightPattern, Zeros, sparse_price
 from joulecut.pruning.candidates.option import Option, View
-from joulecut.pruning.leastsquares import Gram, gram
+from joulecut.pruning.leastsquares import Gram
 from joulecut.pruning.network import Network
 from joulecut.pruning.refit import Teacher, refit
-from joulecut.pruning.sensitivity import output_gradients
 from joulecut.pruning.settings import RefitSettings, SearchSettings
-from joulecut.pruning.solvable import SolvableLayer, columns, sample_rows
+from joulecut.pruning.solvable import SolvableLayer
 from joulecut.pruning.weights.choosing import LayerShape, chosen
 from joulecut.pruning.weights.masks import Amount, as_matrix, keep_mask, zero_share
 from joulecut.pruning.weights.prices import declared_patterns, weight_price
@@ -29,6 +28,7 @@ from joulecut.pruning.weights.sequence import (
     zero_masks,
 )
 from joulecut.pruning.weights.solving import MaskedProblem, masked_solve
+from joulecut.pruning.weights.statistics import input_moments, output_importance
 from joulecut.workload.layer import LayerWork
 
 __all__ = ["WeightOptions", "refit_with_zeros"]
@@ -68,8 +68,10 @@ class WeightOptions:
         if not plans:
             return
         layers = {plan.layer.node: plan.layer for plan in plans}
-        moments = _moments(view, layers, self.settings.gram_rows)
-        importance = _importance(view, frozenset(layers), self.settings)
+        samples, few = view.teacher.inputs, self.settings.gradient_samples
+        moments = input_moments(view.network, samples, layers, self.settings.gram_rows, view.values)
+        seed = self.settings.seed + view.count
+        importance = output_importance(view.network, samples[:few], layers, seed)
         for plan in plans:
             node = plan.layer.node
             yield plan.option(view.network, moments[node], importance.get(node), self.settings.ridge)
@@ -143,32 +145,3 @@ def _share(weight: Tensor, pattern: WeightPattern, amount: Amount) -> float:
     """The share of zeros that a mask of a pattern will have, which does not depend on the scores."""
     keep = keep_mask(torch.zeros_like(as_matrix(weight)), pattern, amount)
     return 1 - float(keep.float().mean())
-
-
-def _moments(view: View, layers: Mapping[str, SolvableLayer], rows: int) -> dict[str, Gram]:
-    """Second moments of the inputs of some layers, by node."""
-    wanted = frozenset(name for layer in layers.values() for name in (layer.source, layer.node))
-    values = view.values
-    if not wanted <= values.keys():
-        with torch.no_grad():
-            values = view.network.run(view.teacher.inputs, keep=wanted)[1]
-    found = {}
-    for node, layer in layers.items():
-        picked = sample_rows(values[node].shape, not layer.taps, rows)
-        x = columns(layer, values[layer.source], tuple(values[node].shape[2:]), picked)
-        found[node] = gram(x, bool(layer.bias))
-    return found
-
-
-def _importance(view: View, nodes: frozenset[str], settings: SearchSettings) -> Mapping[str, Tensor]:
-    """Squares of the loss gradient at each output, summed over positions, mean over samples."""
-    inputs = view.teacher.inputs[: settings.gradient_samples]
-    total: dict[str, Tensor] = {}
-
-    def take(name: str, gradient: Tensor) -> None:
-        by_channel = gradient.movedim(1, -1) if view.teacher.layers[name].taps else gradient
-        squares = by_channel.reshape(-1, by_channel.shape[-1]).double().square().sum(0)
-        total[name] = total.get(name, torch.zeros(())) + squares
-
-    output_gradients(view.network, inputs, nodes, 1, settings.seed + view.count, take)
-    return {name: squares / len(inputs) for name, squares in total.items()}

@@ -17,26 +17,40 @@ from joulecut.pruning.recover import output_moments
 from joulecut.pruning.refit import teach
 from joulecut.pruning.settings import RefitSettings
 from joulecut.pruning.solvable import SolvableLayer
-from joulecut.pruning.weights.choosing import LayerShape, chosen
+from joulecut.pruning.weights.choosing import LayerShape, chosen, weight_scores
 from joulecut.pruning.weights.layers import WeightLayer
-from joulecut.pruning.weights.masks import Amount, as_matrix, keep_mask
-from joulecut.pruning.weights.sequence import solved_in_order
+from joulecut.pruning.weights.masks import Amount, as_matrix, keep_mask, shared_counts
+from joulecut.pruning.weights.sequence import Chooser, layer_shape, packed_weights, solved_in_order
 from joulecut.pruning.weights.solving import MaskedProblem, masked_solve
+from joulecut.pruning.weights.statistics import input_moments, output_importance
 
 __all__ = ["magnitude_masks", "solved", "zeroed"]
+
+_GRADIENT_SAMPLES = 1024
+_ROUNDS = 2
+"""How often the layers' shares are set anew by what they cost at the shares before."""
 
 
 def magnitude_masks(
     layers: Sequence[WeightLayer], pattern: WeightPattern, amount: Amount
 ) -> dict[str, Tensor]:
-    """Which weights stay where the smallest go, bool of each weight's shape; no layer that is left whole."""
+    """Which weights stay where the smallest of all layers go, bool of each weight's shape.
+
+    Layers that are left whole have no mask.
+    """
+    squares = {layer.name: as_matrix(layer.weight.float()).square() for layer in layers if not layer.whole}
+    amounts = _amounts(squares, pattern, amount)
+    shapes = {layer.name: layer.weight.shape for layer in layers}
     return {
-        layer.name: keep_mask(as_matrix(layer.weight.float()).square(), pattern, amount).reshape(
-            layer.weight.shape
-        )
-        for layer in layers
-        if not layer.whole
+        name: keep_mask(squares[name], pattern, each).reshape(shapes[name]) for name, each in amounts.items()
     }
+
+
+def _amounts(scores: Mapping[str, Tensor], pattern: WeightPattern, amount: Amount) -> dict[str, Amount]:
+    """The amount of each layer: a share or a count is one of all their weights together."""
+    if amount.share is None and amount.count is None:
+        return dict.fromkeys(scores, amount)
+    return {name: Amount(count=count) for name, count in shared_counts(scores, pattern, amount).items()}
 
 
 def zeroed(module: fx.GraphModule, masks: Mapping[str, Tensor]) -> fx.GraphModule:
@@ -72,29 +86,76 @@ def solved(
     """
     folded, pairs = fold(module)
     network = Network.whole(Coupling(folded))
-    known = magnitude_masks(layers, pattern, amount) if amount.threshold is not None else {}
-    choose = _Choice({layer.name for layer in layers if not layer.whole}, pattern, amount, known)
-    found = solved_in_order(network, teach(network, inputs, settings), settings, choose)
-    masks = {name: found.weights[name].contiguous() != 0 for name in sorted(choose.wanted)}
+    teacher = teach(network, inputs, settings)
+    wanted = {layer.name for layer in layers if not layer.whole}
+    chosen_by = {node: layer for node, layer in teacher.layers.items() if layer.weight in wanted}
+    if amount.threshold is not None:
+        choose: Chooser = _Known(magnitude_masks(layers, pattern, amount))
+    else:
+        choose = _choice(network, inputs, chosen_by, pattern, amount, settings)
+    found = solved_in_order(network, teacher, settings, choose)
+    masks = {name: found.weights[name].contiguous() != 0 for name in sorted(wanted)}
     return _unfolded(module, found, pairs, inputs), masks
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
-    """Chooses the mask of a layer when its turn comes."""
+class _Known:
+    """Masks that are known before."""
 
-    wanted: set[str]
+    masks: Mapping[str, Tensor]
+
+    def __call__(self, layer: SolvableLayer, _shape: LayerShape, _problem: MaskedProblem) -> Tensor | None:
+        keep = self.masks.get(layer.weight)
+        return None if keep is None else as_matrix(keep)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Chooses the mask of a layer when its turn comes, so many zeros as it was given before."""
+
     pattern: WeightPattern
-    amount: Amount
-    known: Mapping[str, Tensor]
+    amounts: Mapping[str, Amount]
+    importance: Mapping[str, Tensor]
 
     def __call__(self, layer: SolvableLayer, shape: LayerShape, problem: MaskedProblem) -> Tensor | None:
-        if layer.weight not in self.wanted:
+        amount = self.amounts.get(layer.weight)
+        if amount is None or amount.count == 0:
             return None
-        if layer.weight in self.known:
-            return as_matrix(self.known[layer.weight])
         best = masked_solve(problem)
-        return chosen(problem.gram, best, shape, self.pattern, self.amount, ridge=problem.ridge)[0]
+        importance = self.importance.get(layer.node)
+        ridge = problem.ridge
+        return chosen(problem.gram, best, shape, self.pattern, amount, ridge=ridge, importance=importance)[0]
+
+
+def _choice(
+    network: Network,
+    inputs: Tensor,
+    layers: Mapping[str, SolvableLayer],
+    pattern: WeightPattern,
+    amount: Amount,
+    settings: RefitSettings,
+) -> _Choice:
+    """How many zeros each layer takes, by what they cost in the whole network."""
+    importance = output_importance(network, inputs[:_GRADIENT_SAMPLES], layers, 0)
+    if pattern.kind == "nm":
+        return _Choice(pattern, {layer.weight: amount for layer in layers.values()}, importance)
+    moments = input_moments(network, inputs[:_GRADIENT_SAMPLES], layers, settings.rows)
+    amounts = {layer.weight: amount for layer in layers.values()}
+    for _ in range(_ROUNDS):
+        scores = {}
+        for node, layer in layers.items():
+            groups = moments[node].xx.shape[0]
+            scores[layer.weight] = weight_scores(
+                moments[node],
+                packed_weights(layer, network.weights, groups),
+                layer_shape(network.weights[layer.weight], groups),
+                pattern,
+                amounts[layer.weight],
+                ridge=settings.ridge,
+                importance=importance.get(node),
+            )
+        amounts = _amounts(scores, pattern, amount)
+    return _Choice(pattern, amounts, importance)
 
 
 def _unfolded(

@@ -10,7 +10,14 @@ from torch import Tensor
 
 from joulecut.errors import UsageError
 from joulecut.hw_models.sparsity import UNSTRUCTURED, parse_pattern
-from joulecut.pruning.weights.masks import Amount, as_matrix, block_means, keep_mask, zero_share
+from joulecut.pruning.weights.masks import (
+    Amount,
+    as_matrix,
+    block_means,
+    keep_mask,
+    shared_counts,
+    zero_share,
+)
 
 ROWS = torch.tensor([[0.5, -2.0, 1.0, 0.1, 3.0, -0.2], [1.5, 0.0, -0.4, 2.5, -0.6, 0.3]])
 SQUARES = ROWS.square()[..., None]
@@ -114,3 +121,16 @@ def test_every_mask_is_of_its_pattern(out: int, inputs: int, taps: int, name: st
 def test_amounts_that_say_nothing(pattern: str, amount: Amount, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         amount.check(parse_pattern(pattern))
+
+
+def test_layers_give_up_what_costs_least_together() -> None:
+    """2x1 blocks of the first: 1, 4, 9 (two weights each); of the second, of one row: 2, 3."""
+    first = torch.tensor([[1.0, 5.0, 9.0], [1.0, 3.0, 9.0]])[..., None]
+    second = torch.tensor([[2.0, 3.0]])[..., None]
+    scores, pattern = {"first": first, "second": second}, parse_pattern("2x1")
+    assert shared_counts(scores, pattern, Amount(count=3)) == {"first": 2, "second": 1}
+    assert shared_counts(scores, pattern, Amount(share=0.5)) == {"first": 2, "second": 2}
+    assert shared_counts(scores, pattern, Amount(count=100)) == {"first": 6, "second": 2}
+    assert shared_counts(scores, pattern, Amount(count=1)) == {"first": 0, "second": 0}
+    keep = keep_mask(first, pattern, Amount(count=2))
+    assert keep[..., 0].int().tolist() == [[0, 1, 1], [0, 1, 1]]
