@@ -80,6 +80,7 @@ def prune(
     data: Any,
     latency: str | None = None,
     memory: str | None = None,
+    sensor: str | None = None,
     min_accuracy: float | None = None,
     confidence: float = 0.9,
     strategy: Strategy = "channels",
@@ -102,6 +103,7 @@ def prune(
         UsageError: bad input.
         BudgetUnreachable: with the best point found.
         ModelError: the network cannot be captured or exported.
+        SensorMissing, SensorDenied: no sensor of that name can be read.
     """
     _need_torch("pruning")
     from joulecut.jobs import pruning
@@ -114,6 +116,7 @@ def prune(
         data=data,
         latency=latency,
         memory=memory,
+        sensor=sensor,
         min_accuracy=min_accuracy,
         confidence=confidence,
         strategy=strategy,

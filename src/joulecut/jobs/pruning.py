@@ -16,11 +16,13 @@ from joulecut.errors import ModelError, TraceError, UsageError
 from joulecut.hw_models.spec import DeviceSpec
 from joulecut.jobs.finishing import Finish
 from joulecut.jobs.judging import Evaluation, check_fits, chosen_judge
+from joulecut.jobs.metering import chosen_meters
 from joulecut.jobs.profiling import resolve_device
 from joulecut.jobs.recovering import Recovery, chosen_recovery, recovered
 from joulecut.jobs.result import PruneResult
 from joulecut.jobs.source import loaded, traced
 from joulecut.pruning.budget import check, parse_budget
+from joulecut.pruning.measured import Meters
 from joulecut.pruning.quality_records import TrainingCost
 from joulecut.pruning.rankings import Ranking, WeightScore
 from joulecut.pruning.records import Budget
@@ -43,6 +45,7 @@ def prune(
     data: Any,
     latency: str | None = None,
     memory: str | None = None,
+    sensor: str | None = None,
     min_accuracy: float | None = None,
     confidence: float = 0.9,
     strategy: Strategy = "channels",
@@ -71,11 +74,14 @@ def prune(
         device: the device that prices.
         latency: the longest that one inference may take on the device, as ``"5 ms"``.
         memory: the most memory that one inference may need at once, as ``"256 kB"``.
+        sensor: measures the joules of this machine (``rapl``, ``nvml``, ``auto`` ...), which then decide, the
+            model being the guide; None: they are modelled. A latency that the device's file does not tell is
+            measured in onnxruntime here in any case.
         data: a DataLoader, a pair (x, y), or the name of data as on the command line.
         min_accuracy: lowest validation accuracy allowed, 0 to 1.
         confidence: of the bound that must meet a budget given as text, 0.5 or 0.9; a record has its own.
         strategy: what may go: ``channels``, ``nodes``, ``blocks`` (and layers), ``weights`` or ``auto``, all.
-        layer: with ``nodes``: only those of this layer.
+        layer: only the channels, nodes or weights of this layer; "" for all.
         effort: ``full``, or ``quick``: along a ranking, in seconds.
         ranking: what ranks the channels, by name or as a function of the weights that write them
             (``pruning.rankings``); the search's own by default.
@@ -95,6 +101,7 @@ def prune(
         UsageError: bad input.
         BudgetUnreachable: with the best point found.
         ModelError: the network cannot be captured or exported.
+        SensorMissing, SensorDenied: no sensor of that name can be read.
     """
     spec = resolve_device(device)
     others = tuple(resolve_device(name) for name in also)
@@ -112,8 +119,8 @@ def prune(
     )
     kept = None if checkpoint is None else Path(checkpoint)
     judge = chosen_judge(evaluation, splits.validation)
-    with _kept(kept):
-        pruned = _cut(graph, spec, limit, splits, judge, force, report, search, kept, resume)
+    with _kept(kept), chosen_meters(limit, spec, graph.inputs, sensor) as meters:
+        pruned = _cut(graph, spec, limit, splits, judge, force, report, search, kept, resume, meters)
     training: tuple[TrainingCost, ...] = ()
     notes: tuple[str, ...] = ()
     if search.strategy == "auto" and not declared_patterns(spec):
@@ -153,6 +160,7 @@ def _cut(
     settings: SearchSettings,
     checkpoint: Path | None,
     resume: bool,
+    meters: Meters | None,
 ) -> Pruned:
     try:
         return prune_channels(
@@ -167,6 +175,7 @@ def _cut(
             settings=settings,
             checkpoint=checkpoint,
             resume=resume,
+            meters=meters,
         )
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # public, and not in __all__
         raise ModelError(
