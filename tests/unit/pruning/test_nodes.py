@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from joulecut.errors import ModelError, UsageError
 from joulecut.pruning.coupling import Coupling, couple
 from joulecut.pruning.nodes import choose_nodes
+from joulecut.pruning.rankings import Ranking
 
 
 def network() -> tuple[nn.Sequential, Coupling]:
@@ -46,6 +47,34 @@ def test_the_nodes_that_go_are_those_worked_out_by_hand(
     chosen = choose_nodes(network()[1], "0", **choice)
     assert (chosen.layer, chosen.width, chosen.removed) == ("0", 5, removed)
     assert chosen.kept == ({"0": tuple(i for i in range(5) if i not in removed)} if removed else {})
+
+
+def test_rankings_that_look_at_the_loss_have_their_say() -> None:
+    """A node that nothing reads costs nothing, however large its own weights are."""
+    model, _ = network()
+    with torch.no_grad():
+        model.get_parameter("2.weight")[:, 2] = 0.0
+    coupling = couple(model, torch.zeros(1, 3))
+    x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    for ranking in ("fisher", "obs"):
+        assert choose_nodes(coupling, "0", count=1, ranking=ranking, inputs=x).removed == (2,)
+    labels = model(x).argmin(1)
+    assert choose_nodes(coupling, "0", count=1, ranking="taylor", inputs=x, labels=labels).removed == (2,)
+    with pytest.raises(
+        UsageError, match="the fisher ranking needs calibration data. Give data, or rank by l2"
+    ):
+        choose_nodes(coupling, "0", count=1, ranking="fisher")
+    with pytest.raises(UsageError, match="the taylor ranking needs labelled calibration data"):
+        choose_nodes(coupling, "0", count=1, ranking="taylor", inputs=x)
+
+
+def test_a_ranking_of_the_users_own_scores_nodes_by_their_group() -> None:
+    own = Ranking("own", lambda context: {"0": torch.tensor([3.0, 1.0, 2.0, 5.0, 4.0])}, nats=True)
+    x = torch.zeros(4, 3)
+    assert choose_nodes(network()[1], "0", count=2, ranking=own, inputs=x).removed == (1, 2)
+    silent = Ranking("silent", lambda context: {}, nats=True)
+    with pytest.raises(UsageError, match="the silent ranking has no scores for 0: rank by l2"):
+        choose_nodes(network()[1], "0", count=2, ranking=silent, inputs=x)
 
 
 def test_random_nodes_follow_the_seed() -> None:
