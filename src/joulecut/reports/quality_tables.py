@@ -118,7 +118,7 @@ def classes_table(pair: QualityPair) -> Table:
     old = {one.label: one for one in pair.before.classes}
     new = {one.label: one for one in pair.after.classes}
     rows = tuple(_class_row(label, old.get(label), new.get(label)) for label in sorted(old | new))
-    return Table("classes", "F1 by class, on the same samples; no sample wrong, no width", columns, rows)
+    return Table("classes", "F1 by class, on the same samples", columns, rows)
 
 
 def _class_row(label: int, before: ClassScore | None, after: ClassScore | None) -> tuple[Cell, ...]:

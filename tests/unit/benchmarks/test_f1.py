@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -53,12 +55,26 @@ def test_intervals_are_those_of_resampled_samples() -> None:
     assert scores == f1_scores(predicted, labels, seed=1)
 
 
-def test_a_perfect_class_has_no_width_and_bounds_enclose_the_figure() -> None:
+def test_a_class_without_an_error_is_not_known_to_be_perfect() -> None:
+    """30 right and none wrong: F1 = U / (U + V), U near 61 and V from an exponential distribution."""
     labels = torch.tensor([0] * 30 + [1] * 30 + [2] * 40)
     predicted = torch.cat([torch.zeros(30, dtype=torch.int64), torch.tensor([1, 2] * 35)])
     first, *others = f1_scores(predicted, labels).classes
-    assert (first.f1_lo, first.f1, first.f1_hi) == (1.0, 1.0, 1.0)
+    assert (first.f1, first.f1_hi) == (1.0, 1.0)
+    assert first.f1_lo == pytest.approx(61 / (61 - math.log(0.05)), abs=0.006)
     assert all(one.f1_lo < one.f1 < one.f1_hi for one in others)
+
+
+@pytest.mark.parametrize(("hit", "count"), [(0.97, 40), (0.9, 60), (0.6, 100)])
+def test_nine_in_ten_intervals_hold_the_true_f1(hit: float, count: int) -> None:
+    """Two classes, the same share of each right: precision, recall and F1 are that share."""
+    rng, held = np.random.default_rng(4), []
+    for _ in range(150):
+        labels = rng.integers(2, size=count)
+        predicted = np.where(rng.random(count) < hit, labels, 1 - labels)
+        scores = f1_scores(torch.from_numpy(predicted), torch.from_numpy(labels))
+        held += [one.f1_lo <= hit <= one.f1_hi for one in scores.classes]
+    assert 0.85 <= np.mean(held) <= 0.99
 
 
 def test_the_difference_is_paired() -> None:
