@@ -137,7 +137,7 @@ def prune(
 def prune_nodes(
     model: Any,
     example: Any,
-    layer: str,
+    layer: str = "",
     *,
     count: int | None = None,
     share: float | None = None,

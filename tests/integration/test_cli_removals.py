@@ -88,9 +88,17 @@ def test_blocks_go(cli: Cli, network: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--strategy", "nodes", "--layer", "first"), "required: one of --count, --share, --threshold"),
-        (("--strategy", "nodes", "--count", "1"), "required: --layer"),
-        (("--strategy", "blocks"), "required: --block"),
+        (
+            ("--strategy", "nodes", "--layer", "first"),
+            "--data, or without them --count, --share or --threshold",
+        ),
+        (("--strategy", "blocks"), "required: --budget, --device, --data, or without them --block"),
+        (("--strategy", "blocks", "--count", "1"), "--strategy blocks takes a budget, or --block"),
+        (("--strategy", "nodes", "--block", "body"), "--block belongs to --strategy blocks"),
+        (("--strategy", "auto", "--layer", "first", "--budget", "50%"), "--layer belongs to channels, nodes"),
+        (("--share", "30%", "--budget", "50%"), "a budget is searched for"),
+        (("--pattern", "2:4"), "--pattern belongs to --strategy weights"),
+        (("--strategy", "weights"), "needs --pattern, or one of --threshold, --share, --count"),
         (("--strategy", "channels"), "required: --budget, --device, --data"),
         (("--strategy", "nodes", "--layer", "first", "--count", "1", "--share", "0.5"), "not allowed with"),
         (("--strategy", "magic"), "invalid choice: 'magic'"),

@@ -8,12 +8,17 @@ from pathlib import Path
 
 from joulecut.cli.arguments import count, path_text, positive_count, share
 from joulecut.cli.output import Output, check_folder
+from joulecut.cli.prune_weights import add_weight_arguments, check_weight_arguments, run_weights
 from joulecut.errors import UsageError
 
 __all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "cut a network to a budget in joules"
-STRATEGIES = ("channels", "nodes", "blocks", "auto")
+STRATEGIES = ("channels", "nodes", "blocks", "weights", "auto")
+_INSTEAD = {
+    "nodes": ", or without them --count, --share or --threshold",
+    "blocks": ", or without them --block",
+}
 CHECKPOINT = "checkpoint.safetensors"
 """Name of the search's state in the folder of the result; gone when the result is there."""
 
@@ -27,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strategy",
         choices=STRATEGIES,
         default="channels",
-        help="what may go: channels (the default), nodes, blocks (and layers), or auto, all of them",
+        help="what may go: channels (the default), nodes, blocks (and layers), weights, or auto, all of them",
     )
     _add_search(parser)
     _add_named(parser)
@@ -51,6 +56,11 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--latency", metavar="5ms", help="longest time of one inference on the device")
     parser.add_argument("--memory", metavar="256kB", help="most memory that one inference may need at once")
+    parser.add_argument(
+        "--sensor",
+        choices=("auto", "nvml", "rapl", "jetson", "pyrapl", "codecarbon"),
+        help="measure the joules of this machine, which then decide (default: they are modelled)",
+    )
     parser.add_argument(
         "--per",
         choices=("inference", "training-step"),
@@ -94,11 +104,21 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 
 def _add_named(parser: argparse.ArgumentParser) -> None:
     """Options that name what goes, in place of a budget."""
-    parser.add_argument("--layer", metavar="PATH", default="", help="nodes: the layer, as features.3")
+    parser.add_argument(
+        "--layer",
+        metavar="PATH",
+        default="",
+        help="the layer whose channels, nodes or weights may go, as features.3; all by default",
+    )
     many = parser.add_mutually_exclusive_group()
-    many.add_argument("--count", metavar="N", type=positive_count, help="nodes: so many, the lowest ranked")
-    many.add_argument("--share", metavar="S", type=share, help="nodes: at most that share, as 30%% or 0.3")
-    many.add_argument("--threshold", metavar="T", type=float, help="nodes: all that score less")
+    many.add_argument(
+        "--count", metavar="N", type=positive_count, help="so many of each layer, the lowest ranked"
+    )
+    many.add_argument(
+        "--share", metavar="S", type=share, help="at most that share of each layer, as 30%% or 0.3"
+    )
+    many.add_argument("--threshold", metavar="T", type=float, help="all that score less")
+    add_weight_arguments(parser)
     parser.add_argument(
         "--ranking",
         choices=("random", "l1", "l2", "taylor", "fisher", "obs"),
@@ -111,28 +131,34 @@ def _add_named(parser: argparse.ArgumentParser) -> None:
 
 
 def _names(args: argparse.Namespace) -> bool:
-    """Whether the arguments name what goes, so that nothing has to be searched."""
-    chosen = any(value is not None for value in (args.count, args.share, args.threshold))
-    return bool(args.block) or chosen
+    """Whether the arguments say what goes, so that nothing has to be searched."""
+    amounts = (args.count, args.share, args.threshold, args.pattern)
+    return bool(args.block) or any(value is not None for value in amounts)
 
 
 def _require(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Leave as argparse does where an option is missing that the others need."""
-    needed: tuple[str, ...] = ("device", "data")
-    if not (args.budget or args.latency or args.memory):
-        needed = ("budget", *needed)
+    """Leave as argparse does where options do not go together, or one is missing that the others need."""
+    limited = bool(args.budget or args.latency or args.memory)
+    if args.block and args.strategy != "blocks":
+        parser.error("--block belongs to --strategy blocks")
+    if args.pattern and args.strategy != "weights":
+        parser.error("--pattern belongs to --strategy weights")
+    if args.layer and args.strategy not in ("channels", "nodes", "weights"):
+        parser.error(f"--layer belongs to channels, nodes and weights, not to --strategy {args.strategy}")
     if _names(args):
-        needed = () if args.block else ("layer",)
-        strategy = "blocks" if args.block else "nodes"
-        if args.strategy != strategy or args.budget:
-            given = "--budget" if args.budget else f"--strategy {args.strategy}"
-            named = "--block" if args.block else "--count, --share and --threshold"
-            parser.error(f"{named} belong to --strategy {strategy} without a budget, not to {given}")
-    elif args.layer and args.strategy != "nodes":
-        parser.error("--layer belongs to --strategy nodes")
-    missing = [f"--{name}" for name in needed if not getattr(args, name)]
+        if limited:
+            parser.error("a budget is searched for: leave out what says how much goes")
+        if args.strategy == "auto" or (args.strategy == "blocks" and not args.block):
+            parser.error(f"--strategy {args.strategy} takes a budget, or --block where it is blocks")
+        return
+    if not limited and args.strategy == "weights":
+        check_weight_arguments(args, parser)
+    missing = [f"--{name}" for name in ("device", "data") if not getattr(args, name)]
+    if not limited:
+        missing.insert(0, "--budget")
     if missing:
-        parser.error(f"the following arguments are required: {', '.join(missing)}")
+        instead = _INSTEAD.get(args.strategy, "") if not limited else ""
+        parser.error(f"the following arguments are required: {', '.join(missing)}{instead}")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
@@ -153,7 +179,9 @@ def run(args: argparse.Namespace, out: Output) -> int:
         out.note(f"nothing to go on with in {args.output}: starting from the beginning.")
         args.resume = False
     check_folder(args.output, force=args.force or args.resume)
-    return _remove(args, out) if _names(args) else _search(args, out, checkpoint)
+    if not _names(args):
+        return _search(args, out, checkpoint)
+    return run_weights(args, out) if args.strategy == "weights" else _remove(args, out)
 
 
 def _remove(args: argparse.Namespace, out: Output) -> int:
@@ -203,6 +231,7 @@ def _search(args: argparse.Namespace, out: Output, checkpoint: Path) -> int:
             budget=budget,
             device=args.device,
             data=args.data,
+            sensor=args.sensor,
             strategy=args.strategy,
             layer=args.layer,
             effort=args.effort,

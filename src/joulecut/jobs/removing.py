@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ class RemovalResult:
 def prune_nodes(
     model: Any,
     example: Any,
-    layer: str,
+    layer: str = "",
     *,
     count: int | None = None,
     share: float | None = None,
@@ -92,14 +93,16 @@ def prune_nodes(
     seed: int = 0,
     device: str | DeviceSpec = "auto",
 ) -> RemovalResult:
-    """Remove nodes of one layer, with all that goes with them; nothing is refitted or trained.
+    """Remove nodes (filters, channels) of one layer, with all that goes with them, or of every layer.
+
+    Nothing is refitted or trained.
 
     Args:
         model: a torch module, or its name as on the command line.
         example: example inputs, or their shapes as ``"1x3x224x224"``.
-        layer: path of the layer, as ``features.3``.
-        count: so many nodes, the lowest ranked.
-        share: at most that share of them.
+        layer: path of the layer, as ``features.3``; "" for every layer whose nodes are free to go.
+        count: so many nodes of each, the lowest ranked.
+        share: at most that share of each layer's.
         threshold: all that score less.
         indices: these.
         ranking: ``l1``, ``l2``, ``random``, or a callable from weights [nodes, weights] to scores [nodes].
@@ -120,9 +123,9 @@ def prune_nodes(
     _check_data(graph)
     coupling = couple(graph)
     _check_prunable(graph, coupling)
-    chosen = choose_nodes(
+    choose = partial(
+        choose_nodes,
         coupling,
-        layer,
         count=count,
         share=share,
         threshold=threshold,
@@ -130,15 +133,40 @@ def prune_nodes(
         ranking=ranking,
         seed=seed,
     )
-    if not chosen.removed:
-        raise UsageError(f"no node of {layer[:120]} is chosen.", hint="Raise the share or the threshold.")
+    chosen = [choose(name) for name in ([layer] if layer else _layers(coupling))]
+    gone = tuple(node for choice in chosen for node in choice.removed)
+    if not gone:
+        raise UsageError(
+            f"no node of {layer[:120] or 'any layer'} is chosen.", hint="Raise the share or the threshold."
+        )
+    of = f"{chosen[0].width} nodes of {layer}" if layer else f"{sum(c.width for c in chosen)} nodes"
+    asked = f"{len(gone)} of {of}, {_how(ranking, threshold, indices)}"
+    kept = {name: stays for choice in chosen for name, stays in choice.kept.items()}
+    named = gone if layer else ()
+    return _Removal(graph, graph, coupling, asked, kept, nodes=named, seed=seed).result(spec)
+
+
+def _layers(coupling: Coupling) -> list[str]:
+    """A layer of each group of channels: the first whose weight writes it."""
+    found: dict[str, None] = {}
+    for group in coupling.groups():
+        if group.inexact:
+            continue
+        for part in group.of_role("writer"):
+            path, _, leaf = part.parameter.rpartition(".")
+            weight = getattr(coupling.module.get_submodule(path), leaf)
+            if weight.ndim > 1:
+                found[part.parameter] = None
+                break
+    return list(found)
+
+
+def _how(ranking: str | WeightScore | Ranking, threshold: float | None, indices: Sequence[int] | None) -> str:
+    """How nodes are chosen, in words."""
+    if indices is not None:
+        return "named one by one"
     by = find_ranking(ranking).name
-    how = "named one by one" if indices is not None else f"lowest {by} first"
-    if threshold is not None:
-        how = f"{by} below {threshold:g}"
-    asked = f"{len(chosen.removed)} of {chosen.width} nodes of {layer}, {how}"
-    removal = _Removal(graph, graph, coupling, asked, chosen.kept, nodes=chosen.removed, seed=seed)
-    return removal.result(spec)
+    return f"{by} below {threshold:g}" if threshold is not None else f"lowest {by} first"
 
 
 def remove_blocks(

@@ -57,7 +57,7 @@ class SearchSettings:
         seed: for sampled labels.
         strategy: what may go: ``channels`` (nodes are channels, too), ``nodes``, ``blocks``, ``weights`` or
             ``auto``, all of them.
-        layer: with ``nodes``, the only layer whose nodes may go; "" for all.
+        layer: the only layer whose channels, nodes or weights may go; "" for all.
         effort: ``full`` measures the loss of the best candidates of every step; ``quick`` cuts along a
             ranking and refits a few times.
         ranking: what ranks the channels, by name or as a function; one that is named is cut along as with

@@ -36,7 +36,8 @@ def sources(run: Run) -> tuple[Source, ...]:
         most = run.settings.shortlist if run.settings.strategy == "blocks" else _BESIDE
         found.append(BlockOptions(wanted_parts(run), run.refit, most))
     if run.zeroing:
-        found.append(WeightOptions(run.settings))
+        layer = run.settings.layer
+        found.append(WeightOptions(run.settings, frozenset([f"{layer}.weight"] if layer else [])))
     elif run.settings.strategy == "weights":
         raise UsageError(
             f"zero weights save 0 J on {run.device.name}, whose file declares nothing that skips them.",
@@ -49,9 +50,7 @@ def wanted_groups(run: Run) -> tuple[Group, ...]:
     """The groups of channels that a run's strategy may cut."""
     strategy, layer = run.settings.strategy, run.settings.layer
     groups = run.folded.coupling.groups()
-    if strategy in ("channels", "auto"):
-        return groups
-    if strategy != "nodes":
+    if strategy not in ("channels", "nodes", "auto"):
         return ()
     wanted = tuple(group for group in groups if not layer or _writes(group, layer))
     if not wanted:
