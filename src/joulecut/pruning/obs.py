@@ -236,7 +236,7 @@ class _Reader:
         stays[gone] = False
         keep = torch.nonzero(stays).flatten()
         cross = self.inverse[gone]
-        factor = torch.linalg.cholesky_ex(cross[:, gone])[0]
+        factor = torch.linalg.cholesky(cross[:, gone])
         w = self.weight[:, gone]
         half = torch.linalg.solve_triangular(factor, w.T, upper=False)
         step = torch.cholesky_solve(cross[:, keep], factor)

@@ -61,7 +61,7 @@ def test_rankings_that_look_at_the_loss_have_their_say() -> None:
     labels = model(x).argmin(1)
     assert choose_nodes(coupling, "0", count=1, ranking="taylor", inputs=x, labels=labels).removed == (2,)
     with pytest.raises(
-        UsageError, match="the fisher ranking needs calibration data. Give data, or rank by l2"
+        UsageError, match=r"the fisher ranking needs calibration data\. Give data, or rank by l2"
     ):
         choose_nodes(coupling, "0", count=1, ranking="fisher")
     with pytest.raises(UsageError, match="the taylor ranking needs labelled calibration data"):
