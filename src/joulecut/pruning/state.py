@@ -14,8 +14,9 @@ from joulecut.hw_models.spec import DeviceSpec
 from joulecut.pruning.candidates.option import Option
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.folding import FoldedNorm
-from joulecut.pruning.limits import Limits, limits, without
+from joulecut.pruning.limits import Limits, limits
 from joulecut.pruning.measured import Measuring, Meters, cut_module
+from joulecut.pruning.modelled import without
 from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.records import Budget, Candidate, PruneStep
