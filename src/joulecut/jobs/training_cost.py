@@ -64,7 +64,7 @@ def costed(
             meter = stack.enter_context(Meter(chosen.sensor, clock=chosen.clock))
             window = stack.enter_context(meter.window(stage))
         except SensorError as error:
-            why = error.message.rstrip(".")
+            why = error.message.partition(" (")[0].rstrip(".")
         began = time.perf_counter()
         run = train()
         seconds = time.perf_counter() - began

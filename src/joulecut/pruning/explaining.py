@@ -8,7 +8,7 @@ from typing import Final
 from joulecut.errors import UsageError
 from joulecut.pruning.records import Candidate, Kind, PruneRecord, PruneStep, Refusal
 
-__all__ = ["ExplainedStep", "PruneExplanation", "explain_run", "explained", "removal"]
+__all__ = ["ExplainedStep", "PruneExplanation", "explain_run", "explained", "move", "removal"]
 
 _ONE_OF: Final[dict[Kind, tuple[str, str]]] = {"channels": ("filter", "filters"), "nodes": ("node", "nodes")}
 _WHOLE: Final[dict[Kind, str]] = {"block": "block", "layer": "layer", "weights": "weights of"}
@@ -20,12 +20,12 @@ class ExplainedStep:
     """A step in words.
 
     Attributes:
-        removed: what went, as "4 filters of stem.conv".
+        moved: what went, as "4 filters of stem.conv", and what came back.
         why: why that and nothing else, a sentence without its full stop.
         step: its figures.
     """
 
-    removed: str
+    moved: str
     why: str
     step: PruneStep
 
@@ -88,13 +88,30 @@ def removal(candidate: Candidate) -> str:
     'block layer2.0'
     """
     name = candidate.group
+    if not name:
+        return "nothing"
     if len(name) > _LONGEST:
         name = f"{name[: _LONGEST // 2]}…{name[-_LONGEST // 2 :]}"
     if candidate.kind in _WHOLE:
         return f"{_WHOLE[candidate.kind]} {name}"
     one, several = _ONE_OF[candidate.kind]
     count = len(candidate.channels)
-    return f"{count} {one if count == 1 else several} of {name}"
+    return f"{count or ''} {one if count == 1 else several} of {name}".lstrip()
+
+
+def move(step: PruneStep) -> str:
+    """What a step takes, and what it puts back.
+
+    >>> from joulecut.estimate import exact
+    >>> nothing, back = Candidate("", (), 0.0, 0.0, 0.0), Candidate("a", (0, 1), -1e-6, -0.1, -0.1)
+    >>> total = exact(0.1, "J", "assumed", "demo")
+    >>> move(PruneStep(7, nothing, (), "refill", total, 0.9, 0.5, None, 0.1, back))
+    '2 filters of a come back'
+    """
+    if step.put_back is None:
+        return removal(step.taken)
+    back = f"{removal(step.put_back)} come back"
+    return f"{removal(step.taken)}; {back}" if step.taken.group else back
 
 
 def explained(step: PruneStep) -> ExplainedStep:
@@ -106,7 +123,7 @@ def explained(step: PruneStep) -> ExplainedStep:
     >>> explained(PruneStep(0, taken, (other,), "least loss per joule", total, 0.9, 0.5, None, 0.1)).why
     'least loss per joule: 20 against 30 of 2 filters of b, the next'
     """
-    return ExplainedStep(removal(step.taken), _why(step), step)
+    return ExplainedStep(move(step), _why(step), step)
 
 
 def _why(step: PruneStep) -> str:

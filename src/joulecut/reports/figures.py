@@ -9,8 +9,9 @@ from typing import Any
 from joulecut.benchmarks.records import Comparison, PairRatio
 from joulecut.estimate import Estimate
 from joulecut.hw_models.profile import FilterEnergy
+from joulecut.pruning.explaining import move
 from joulecut.pruning.records import PruneRecord, PruneStep
-from joulecut.reports.text import number, printable, quantity, remaining, spread
+from joulecut.reports.text import number, printable, quantity, remaining, shorten, spread
 
 __all__ = ["forest", "search_path", "staircases", "ticks"]
 
@@ -126,13 +127,13 @@ def _point(step: PruneStep, record: PruneRecord, by_accuracy: bool) -> dict[str,
     grade = step.accuracy if by_accuracy else step.calibration_loss
     unit = "1" if by_accuracy else "loss"
     shown = "" if grade is None else _tick(grade, unit, 1)
-    group = printable(step.taken.group)
+    moved = shorten(printable(move(step)), 80)
     return {
         "x": _short(middle),
         "lo": _short(low),
         "hi": _short(high),
         "y": None if grade is None else _short(grade),
-        "t": f"step {step.index}: {group}, {quantity(middle, '1' if by_share else 'J')}, {shown}",
+        "t": f"step {step.index}: {moved}, {quantity(middle, '1' if by_share else 'J')}, {shown}",
     }
 
 

@@ -25,9 +25,7 @@ def print_run(explanation: PruneExplanation, console: Console) -> None:
     if len(explanation.steps) == 1:
         _print_step(explanation.steps[0], console)
     elif explanation.steps:
-        print_note(
-            "\nThe loss is that of the calibration samples, in nats; the least per joule wins.", console
-        )
+        print_note("\nLoss is that of the calibration samples, in nats; the least price wins.", console)
     print_table(candidates_table(tuple(one.step for one in explanation.steps)), console)
     print_table(refused_table(explanation.refused), console)
     print_notes(explanation.notes, console)
@@ -38,7 +36,7 @@ def _print_step(explained: ExplainedStep, console: Console) -> None:
     taken = step.taken
     loss = f"calibration loss {number(step.calibration_loss)} after it"
     facts = [
-        Fact(f"Step {step.index}", printable(explained.removed), printable(explained.why)),
+        Fact(f"Step {step.index}", printable(explained.moved), printable(explained.why)),
         Fact("Saves", quantity(taken.saving_j, "J"), f"{describe(step.total)} left"),
         Fact("Left of the original", quantity(step.share, "1")),
         Fact("Loss added", number(taken.loss), loss),

@@ -184,6 +184,9 @@ _PATH_LEAD = (
     "Each dot is a step, with the interval of its energy. "
     "The budget is met where the upper end lies left of the line."
 )
-_STEPS_LEAD = "Loss is that of the calibration samples, in nats; the least loss per joule saved decides."
+_STEPS_LEAD = (
+    "Loss is that of the calibration samples, in nats. The price is loss per joule saved, or per share of "
+    "what is missing where several limits are; the least decides."
+)
 _STAIRS_LEAD = "Joules freed in the whole network against filters removed. The highest stair is {most}."
 _FOREST_LEAD = "Left of 100 % is faster. The band is the margin within which two networks count as the same."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from joulecut.estimate import Estimate
-from joulecut.pruning.explaining import explained, removal
+from joulecut.pruning.explaining import explained, move, removal
 from joulecut.pruning.records import Candidate, PruneStep
 from joulecut.reports.text import number, printable, quantity
 from joulecut.reports.view import Cell, Column, Table, energy_cells, energy_columns, name, prose
@@ -34,7 +34,7 @@ def _figure_columns() -> tuple[Column, ...]:
     return (
         Column("Saves", numeric=True, keep=7),
         Column("Loss added", numeric=True, keep=6),
-        Column("Loss per joule", numeric=True, keep=5),
+        Column("Price", numeric=True, keep=5),
     )
 
 
@@ -42,7 +42,7 @@ def _step_row(step: PruneStep) -> tuple[Cell, ...]:
     taken, why = step.taken, prose(explained(step).why)
     return (
         Cell(str(step.index), step.index),
-        name(removal(taken)),
+        name(move(step)),
         *_figures(taken),
         *energy_cells(step.total),
         Cell(quantity(step.share, "1"), step.share),
@@ -53,6 +53,8 @@ def _step_row(step: PruneStep) -> tuple[Cell, ...]:
 
 
 def _figures(candidate: Candidate) -> tuple[Cell, Cell, Cell]:
+    if not candidate.group:
+        return Cell("–"), Cell(number(candidate.loss), candidate.loss), Cell("–")
     return (
         Cell(quantity(candidate.saving_j, "J"), candidate.saving_j),
         Cell(number(candidate.loss), candidate.loss),
@@ -61,7 +63,7 @@ def _figures(candidate: Candidate) -> tuple[Cell, Cell, Cell]:
 
 
 def _price(candidate: Candidate) -> str:
-    """Loss per joule; a removal that costs no loss has no such price."""
+    """Loss by what it gives; a removal that costs no loss has no such price."""
     return number(candidate.price) if candidate.loss > 0 else "no loss"
 
 
@@ -71,7 +73,7 @@ def _accuracy(step: PruneStep) -> Cell:
 
 def _runner_up(candidate: Candidate) -> str:
     saves, added = quantity(candidate.saving_j, "J"), number(candidate.loss)
-    price = f"{_price(candidate)} per joule" if candidate.loss > 0 else _price(candidate)
+    price = f"price {_price(candidate)}" if candidate.loss > 0 else _price(candidate)
     return f"{printable(removal(candidate))}: saves {saves}, adds {added}, {price}"
 
 
@@ -90,7 +92,7 @@ def brief_steps_table(steps: tuple[PruneStep, ...]) -> Table:
 def _brief_row(step: PruneStep) -> tuple[Cell, ...]:
     return (
         Cell(str(step.index), step.index),
-        name(removal(step.taken)),
+        name(move(step)),
         *_figures(step.taken),
         Cell(quantity(step.share, "1"), step.share),
         _accuracy(step),

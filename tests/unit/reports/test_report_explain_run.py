@@ -14,8 +14,10 @@ from jsonschema import Draft202012Validator
 import joulecut as jc
 from joulecut.errors import UsageError
 from joulecut.estimate import exact
-from joulecut.pruning.explaining import explain_run, explained, removal
+from joulecut.pruning.explaining import explain_run, explained, move, removal
 from joulecut.pruning.records import Candidate, PruneStep
+from joulecut.reports.sections import report_of
+from joulecut.reports.steps_tables import steps_table
 from joulecut.schemas import schema_path
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -81,11 +83,23 @@ def test_why_a_step_won(made: PruneStep, why: str) -> None:
     assert explained(made).why == why
 
 
+def test_a_step_may_only_put_back() -> None:
+    """A refill takes nothing, and what comes back may be of several groups."""
+    nothing, back = Candidate("", (), 0.0, -0.01, -0.01), Candidate("a, b", (), -1e-6, -0.01, -0.01)
+    refill = replace(step(nothing, reason="refill: room for both"), put_back=back)
+    assert move(refill) == "filters of a, b come back"
+    assert move(replace(refill, put_back=candidate("a", -0.1, -0.1))) == "2 filters of a come back"
+    record = replace(samples.prune_record(), steps=(refill,))
+    cells = steps_table(record.steps, TOTAL).rows[0]
+    assert [cell.text for cell in cells[1:5]] == ["filters of a, b come back", "–", "-0.01", "–"]
+    assert report_of(record).figures["path"]["points"][0]["t"].startswith("step 3: filters of a, b come back")
+
+
 def test_one_step_is_asked_for_and_a_missing_one_refused() -> None:
     record = samples.prune_record()
     assert [one.step.index for one in explain_run(record).steps] == list(range(1, 41))
     only = explain_run(record, 10)
-    assert [one.removed for one in only.steps] == ["block layer1.3"]
+    assert [one.moved for one in only.steps] == ["block layer1.3"]
     assert (only.count, only.refused, only.notes) == (40, (), ())
     with pytest.raises(UsageError, match="the run has no step 99; they are 1 to 40"):
         explain_run(record, 99)

@@ -150,8 +150,8 @@ def test_each_step_folds_what_else_was_at_hand_below_why_it_won() -> None:
     others = "".join(
         f"<li>{line}</li>"
         for line in (
-            "4 filters of stem.conv: saves 19.1 µJ, adds 0.0002, 10.5 per joule",
-            "1 node of head.fc1: saves 4.78 µJ, adds 0.0002, 41.8 per joule",
+            "4 filters of stem.conv: saves 19.1 µJ, adds 0.0002, price 10.5",
+            "1 node of head.fc1: saves 4.78 µJ, adds 0.0002, price 41.8",
         )
     )
     assert f"<details><summary>{why}</summary><ul>{others}</ul></details>" in text
