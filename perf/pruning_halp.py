@@ -124,7 +124,7 @@ def fisher_scores(field: Field, graph: Traced, coupling: Coupling) -> dict[str, 
             others = [d for d in range(1, value.ndim) if d != dim]
             product = value.detach() * gradient
             scores = (product.sum(others) if others else product).square().sum(0)
-            found[group.name] += scores[part.positions].sum(1) / SAMPLES
+            found[group.name] += scores[part.positions].sum(1) / len(field.labels[:SAMPLES])
     return found
 
 

@@ -13,7 +13,6 @@ from typing import Final
 import torch
 from torch import Tensor, fx
 
-from joulecut.benchmarks.data.records import Dataset
 from joulecut.pruning.coupling.engine import Coupling
 from perf.pruning_field import Clock, Field, Point
 from perf.pruning_widths import Space, l2_scores
@@ -83,7 +82,7 @@ def _best(scores: Tensor, width: int) -> list[int]:
 def _tune(field: Field, network: fx.GraphModule, number: int) -> None:
     data = field.splits.train
     assert data is not None
-    start = number * BATCHES * BATCH % (len(data) - BATCHES * BATCH)
-    part: Dataset = data.take(start, start + BATCHES * BATCH)
+    count = min(BATCHES * BATCH, len(data))
+    start = number * count % (len(data) - count + 1)
     recipe = field.base.recipe
-    recipe.loop(network, part, 1, recipe.tune_rate, field.seed, False)
+    recipe.loop(network, data.take(start, start + count), 1, recipe.tune_rate, field.seed, False)

@@ -26,7 +26,7 @@ from joulecut.pruning.solvable import SolvableLayer, columns
 from perf.pruning_field import Clock, Field
 from perf.pruning_widths import Kept, Space, best_channels, l2_scores
 
-__all__ = ["global_l2", "table"]
+__all__ = ["REFITS", "Cut", "cut_to", "global_l2", "table"]
 
 SAMPLES: Final = 1024
 PLAIN: Final = RefitSettings(rows=20_000, passes=0, sensitivity=0.0)
@@ -182,7 +182,7 @@ def table(fields: Sequence[Field], budgets: Sequence[float]) -> Iterator[str]:
         whole = Network.whole(Coupling(module))
         space = Space(field.graph, field.spec)
         scores = l2_scores(whole.coupling, module)
-        cuts = [Cut(field, pairs, whole, _cut(whole, global_l2(space, scores, b))) for b in budgets]
+        cuts = [Cut(field, pairs, whole, cut_to(whole, global_l2(space, scores, b))) for b in budgets]
         base = evaluate(_Callable(whole), field.splits.test).accuracy
         heads = " / ".join(f"{100 * budget:g}" for budget in budgets)
         yield f"\n{field.base.name}, seed {field.seed}, {100 * base:.2f} %: test accuracy at {heads} % energy"
@@ -196,7 +196,8 @@ def table(fields: Sequence[Field], budgets: Sequence[float]) -> Iterator[str]:
             yield f"{name:<36}{figures:<30}{clock.cpu_s / len(cuts):.1f} s"
 
 
-def _cut(whole: Network, kept: Kept) -> Network:
+def cut_to(whole: Network, kept: Kept) -> Network:
+    """The network with only these channels, its weights untouched otherwise."""
     network = whole
     for group in whole.coupling.groups():
         gone = sorted(set(range(group.size)) - set(kept[group.name]))

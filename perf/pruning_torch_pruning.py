@@ -118,18 +118,24 @@ def _path(field: Field, budgets: Sequence[float], importance: Any, prepare: Prep
             if left and share <= left[0]:
                 with clock.running():
                     final = field.recalibrated(field.captured(model).module)
+                last = 2.0  # gradients do not outlive the capture
                 while left and share <= left[0]:
                     yield Point(left.pop(0), final, clock)
 
 
 def _widths(space: Space, model: nn.Module) -> dict[str, int]:
-    """The widths that a cut module has, by the group that writes them."""
-    tensors = dict(model.named_parameters())
-    return {
-        group.name: tensors[part.parameter].shape[part.dim]
-        for group in space.coupling.groups()
-        for part in group.slices[:1]
-    }
+    """The widths that a cut module has, by the group that writes them.
+
+    Where two groups share a dimension (heads, then the channels within each), Torch-Pruning leaves the heads.
+    """
+    tensors, widths, first = dict(model.named_parameters()), {}, {}
+    for group in space.coupling.groups():
+        part = group.slices[0]
+        widths[group.name] = tensors[part.parameter].shape[part.dim] // part.positions.shape[1]
+        heads = first.setdefault((part.parameter, part.dim), group)
+        if heads is not group:
+            widths[heads.name] = heads.size
+    return widths
 
 
 def _recalibrate(field: Field, model: nn.Module) -> None:

@@ -19,6 +19,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
+        self.scale = (width // heads) ** -0.5
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -33,7 +34,7 @@ class Attention(nn.Module):
         """Mix the tokens."""
         query, key, value = (layer(x).unflatten(2, (self.heads, -1)) for layer in self.projections)
         mixed = functional.scaled_dot_product_attention(
-            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), scale=self.scale
         )
         y: torch.Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return y
