@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from joulecut.pruning.coupling.groups import Group
 from perf.pruning_field import Clock, Field, Point
 from perf.pruning_widths import Space
 from perf.small_networks import Attention
@@ -128,7 +129,8 @@ def _widths(space: Space, model: nn.Module) -> dict[str, int]:
 
     Where two groups share a dimension (heads, then the channels within each), Torch-Pruning leaves the heads.
     """
-    tensors, widths, first = dict(model.named_parameters()), {}, {}
+    tensors, widths = dict(model.named_parameters()), {}
+    first: dict[tuple[str, int], Group] = {}
     for group in space.coupling.groups():
         part = group.slices[0]
         widths[group.name] = tensors[part.parameter].shape[part.dim] // part.positions.shape[1]
