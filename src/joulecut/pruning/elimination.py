@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from joulecut.pruning.coupling.groups import Group, ParameterSlice
+from joulecut.pruning.execution import parts_of
 from joulecut.pruning.leastsquares import gram
 from joulecut.pruning.network import Network, Values
 from joulecut.pruning.sensitivity import gate_costs, output_gradients
-from joulecut.pruning.solvable import SolvableLayer, columns, sample_rows
+from joulecut.pruning.solvable import SolvableLayer, columns, in_parts, sample_rows
 from joulecut.pruning.threads import one_thread
 
 __all__ = ["Proposal", "Statistics", "gather", "propose"]
@@ -108,12 +109,13 @@ def gather(
     nodes = {node.name: node for node in network.coupling.module.graph.nodes}
     inverse: dict[str, Tensor] = {}
     for name in sorted(names):
-        layer, value = layers[name], values[layers[name].source]
-        shape = (
-            (*value.shape[:-1], 1) if not layer.taps else (len(value), 1, *nodes[name].meta["val"].shape[2:])
-        )
-        picked = sample_rows(shape, not layer.taps, rows)
-        problem = gram(columns(layer, value, shape[2:], picked), bool(layer.bias))
+        layer, parts = layers[name], parts_of(values[layers[name].source])
+        read = parts[0].shape
+        shape = (*read[:-1], 1) if not layer.taps else (*read[:1], 1, *nodes[name].meta["val"].shape[2:])
+        shape = (sum(map(len, parts)), *shape[1:])
+        picked = in_parts(parts, sample_rows(shape, not layer.taps, rows))
+        x = torch.cat([columns(layer, value, shape[2:], inside) for value, inside in picked], 1)
+        problem = gram(x, bool(layer.bias))
         penalty = problem.penalty(ridge)[0] + 1e-9 * problem.xx[0].diagonal() + _TINY
         with one_thread():
             inverse[name] = torch.linalg.inv(problem.xx[0] + torch.diag(penalty))

@@ -17,10 +17,20 @@ from torch.fx.node import map_arg
 
 from joulecut.pruning.coupling.cut import Cutter, retargeted
 
-__all__ = ["AfterStep", "BeforeStep", "Program", "SampleAxes", "Values", "fast_layout"]
+__all__ = ["AfterStep", "BeforeStep", "Parts", "Program", "SampleAxes", "Values", "fast_layout", "parts_of"]
 
 Values = dict[str, Any]
-"""Values of a run by node name."""
+"""Values of a run by node name; of a run in parts, ``Parts`` of them."""
+
+
+class Parts(list[Any]):
+    """One value for each part of the samples."""
+
+
+def parts_of(value: Any) -> Parts:
+    """The parts of a value; one, where it is whole."""
+    return value if isinstance(value, Parts) else Parts([value])
+
 
 BeforeStep = Callable[[fx.Node, Values], Mapping[str, Tensor]]
 """Called before a node runs; the weights that it returns are used from then on."""

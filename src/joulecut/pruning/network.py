@@ -19,7 +19,15 @@ from joulecut.pruning.blocks import Removable
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.coupling.groups import Group, ParameterSlice
 from joulecut.pruning.coupling.tying import tensors
-from joulecut.pruning.execution import AfterStep, BeforeStep, Program, SampleAxes, Values, fast_layout
+from joulecut.pruning.execution import (
+    AfterStep,
+    BeforeStep,
+    Parts,
+    Program,
+    SampleAxes,
+    Values,
+    fast_layout,
+)
 
 __all__ = ["Network", "Values"]
 
@@ -166,6 +174,28 @@ class Network:
         out = values[program.output]
         return out, {k: v for k, v in values.items() if keep is None or k in keep}
 
+    def observe(self, inputs: Tensor, keep: frozenset[str]) -> tuple[Tensor, Values]:
+        """The output, and some values in parts: quicker than ``run``, which joins them.
+
+        Args:
+            inputs: a batch for the network's input.
+            keep: names of nodes.
+        """
+        program, samples = self._program(frozenset()), len(inputs)
+        names = keep & frozenset(program.names)
+        bounds = self.axes.bounds(samples)
+        if not self.axes.splits((*names, program.output)):
+            bounds = [(0, samples)]
+        outputs: list[Tensor] = []
+        values: Values = {name: Parts() for name in names}
+        with torch.no_grad():
+            for one in bounds:
+                out, found = program.run(self.weights, inputs[slice(*one)], names, None, None, {})
+                outputs.append(out)
+                for name in names:
+                    values[name].append(found[name])
+        return torch.cat(outputs), values
+
     def run_by_layers(
         self,
         inputs: Tensor,
@@ -200,17 +230,21 @@ class Network:
         same = [node for node in self.beside(starts) if node.name in values]
         program = self._program(frozenset(node.name for node in same))
         slices = larger.slices(self, [node for node in same if program.needs(node.name)])
-        samples, logits = len(inputs), list[Tensor]()
-        one_part = not self.axes.splits((*slices, program.output))
-        for bounds in [(0, samples)] if one_part else self.axes.bounds(samples):
-            known = {
-                name: cut(values[name] if one_part else self.axes.part(name, values[name], bounds, samples))
-                for name, cut in slices.items()
-            }
-            logits.append(
-                program.run(self.weights, inputs[slice(*bounds)], frozenset(), None, None, known)[0]
-            )
+        held = {name: values[name] for name in slices}
+        samples, bounds = len(inputs), self.axes.bounds(len(inputs))
+        if not self.axes.splits((*slices, program.output)):
+            bounds = [(0, samples)]
+        logits: list[Tensor] = []
+        for i, one in enumerate(bounds):
+            known: Values = {}
+            for name, cut in slices.items():
+                in_parts = isinstance(held[name], Parts)
+                known[name] = cut(held[name][i] if in_parts else self._part(name, held[name], one, samples))
+            logits.append(program.run(self.weights, inputs[slice(*one)], frozenset(), None, None, known)[0])
         return torch.cat(logits)
+
+    def _part(self, name: str, value: Any, bounds: tuple[int, int], samples: int) -> Any:
+        return value if bounds == (0, samples) else self.axes.part(name, value, bounds, samples)
 
     def beside(self, starts: frozenset[str]) -> list[fx.Node]:
         """The nodes whose values a rerun from ``starts`` reads."""
