@@ -7,9 +7,10 @@ meanwhile meets both.
 
 from __future__ import annotations
 
+import copy
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from joulecut.errors import NothingMeasured
+from joulecut.errors import NothingMeasured, UsageError
 from joulecut.hw_models.spec import DeviceSpec
 from joulecut.profiler.acquire import Recorder
 from joulecut.profiler.clock import Clock, SystemClock
@@ -38,7 +39,9 @@ __all__ = [
     "Runner",
     "SensorMeter",
     "chosen_meters",
+    "cuda_runner",
     "onnx_runner",
+    "runner_for",
     "sensor_meter",
     "torch_runner",
 ]
@@ -75,6 +78,33 @@ def torch_runner(module: torch.nn.Module, inputs: Inputs) -> Callable[[], object
             return module(*inputs)
 
     return run
+
+
+def cuda_runner(module: torch.nn.Module, inputs: Inputs) -> Callable[[], object]:
+    """Inferences in torch, on the GPU.
+
+    Raises:
+        UsageError: torch sees no GPU.
+    """
+    if not torch.cuda.is_available():
+        raise UsageError(
+            "the sensor reads a GPU, and torch sees none to run the networks on.",
+            hint="Install torch with CUDA, or measure with --sensor rapl.",
+        )
+    gpu = torch.device("cuda")
+    return torch_runner(copy.deepcopy(module).to(gpu), tuple(tensor.to(gpu) for tensor in inputs))
+
+
+def runner_for(domains: Iterable[str]) -> Runner:
+    """Where the networks run that a sensor measures: on the GPU if it reads GPUs alone, else in onnxruntime.
+
+    Args:
+        domains: names of what it counts, as ``gpu:0`` and ``package:0``.
+
+    >>> runner_for(["package:0", "dram:0"]).__name__, runner_for(["gpu:0"]).__name__
+    ('onnx_runner', 'cuda_runner')
+    """
+    return cuda_runner if all(name.startswith("gpu") for name in domains) else onnx_runner
 
 
 @dataclass(slots=True, eq=False)
@@ -141,7 +171,7 @@ def sensor_meter(
     clock: Clock | None = None,
     sources: Sources | None = None,
     window_s: float = _WINDOW_S,
-    runner: Runner = onnx_runner,
+    runner: Runner | None = None,
 ) -> Iterator[SensorMeter]:
     """A meter of joules by a sensor that is open meanwhile.
 
@@ -151,13 +181,14 @@ def sensor_meter(
         clock: that an open sensor was opened with.
         sources: where a sensor that is named is looked for.
         window_s: time of one reading.
-        runner: what runs the networks: onnxruntime, or torch where they are to run on a GPU.
+        runner: what runs the networks; by default see ``runner_for``.
 
     Raises:
         SensorMissing, SensorDenied: no sensor can be read.
     """
     with recording(sensor, clock, sources) as recorder:
-        yield SensorMeter(recorder, inputs, runner, window_s)
+        counted = (domain.name for domain in recorder.domains if domain.counted)
+        yield SensorMeter(recorder, inputs, runner or runner_for(counted), window_s)
 
 
 @dataclass(slots=True, eq=False)

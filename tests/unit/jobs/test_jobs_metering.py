@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import torch
 from powercap_tree import PowercapTree, TreeClock
 from torch import Tensor, nn
 
-from joulecut.errors import BudgetUnreachable, NothingMeasured, SensorMissing
+from joulecut.errors import BudgetUnreachable, NothingMeasured, SensorMissing, UsageError
 from joulecut.hw_models.catalogue import device
 from joulecut.jobs.metering import (
     LatencyMeter,
     chosen_meters,
+    cuda_runner,
     onnx_runner,
+    runner_for,
     sensor_meter,
     torch_runner,
 )
@@ -100,7 +103,8 @@ def test_the_order_turns_around_from_round_to_round(tree: PowercapTree, clock: T
     assert order == [43, 83, 43, 83, 43, 83]
 
 
-def test_a_counter_that_cannot_be_read_says_so(tree: PowercapTree, clock: TreeClock) -> None:
+def test_a_counter_that_cannot_be_read_says_so(tree: PowercapTree) -> None:
+    clock = TreeClock(tree, step_s=1e-4, tick_s=0.001)
     sensor = open_powercap(clock, root=tree.root, machine=tree.root)
     with sensor_meter(INPUT, sensor, clock=clock, window_s=0.02, runner=sleeping(clock)) as meter:
         tree.spoil("intel-rapl:0", b"nonsense\n")
@@ -121,6 +125,36 @@ def test_real_networks_run() -> None:
     pairs = LatencyMeter(INPUT, torch_runner, burst_s=0.001).pairs(network(8).eval(), network(4).eval(), 5)
     assert all(0 < reading < 1 for reading in (*pairs.before, *pairs.after))
     onnx_runner(network(4).eval(), INPUT)()
+
+
+def test_a_gpus_joules_need_a_gpu_to_run_on() -> None:
+    assert runner_for(["gpu:0", "gpu:1"]) is cuda_runner
+    assert runner_for(["gpu:0", "package:0"]) is onnx_runner
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="torch sees none"):
+            cuda_runner(network(4), INPUT)
+
+
+def test_counters_that_move_by_themselves(tmp_path: Path) -> None:
+    """A process writes 20 W into the files while two functions sleep 4 and 8 ms; the sensor is found by name.
+
+    How long a busy machine really sleeps is not known here, so that only the order is told.
+    """
+    tree = PowercapTree(tmp_path)
+    tree.add("intel-rapl:0", "package-0", watts=WATTS)
+
+    def runner(module: nn.Module, _: tuple[Tensor, ...]) -> Callable[[], object]:
+        pause_s = 0.008 if parameters(module) > 50 else 0.004
+        return lambda: time.sleep(pause_s)
+
+    with (
+        tree.live_process(),
+        sensor_meter(
+            INPUT, "rapl", sources=Sources(powercap=tree.root), window_s=0.05, runner=runner
+        ) as meter,
+    ):
+        pairs = meter.pairs(network(8), network(4), 5)
+    assert pairs.original.estimate().value > pairs.smaller.estimate().value > 0
 
 
 def test_nothing_is_measured_unless_it_is_asked_for() -> None:
