@@ -15,9 +15,10 @@ from torch import Tensor, fx
 
 from joulecut.pruning.coupling.groups import Group, ParameterSlice
 from joulecut.pruning.network import Network, Values
+from joulecut.pruning.sensitivity import gate_costs, sampled_loss
 from joulecut.workload.trace import argument, operation
 
-__all__ = ["batch_that_fits", "gate_derivatives"]
+__all__ = ["batch_that_fits", "fisher_costs", "gate_derivatives"]
 
 _BATCH_BYTES = 1 << 30
 """Activations of a batch that runs forward and backward."""
@@ -90,6 +91,31 @@ def gate_derivatives(
     return {group: torch.cat(parts) for group, parts in found.items() if parts}
 
 
+def fisher_costs(network: Network, inputs: Tensor, *, seed: int) -> dict[str, Tensor]:
+    """Rise of the loss when one channel's gate closes, to second order: half the Fisher information.
+
+    Labels are drawn from the network's own predictions. Groups without a gate (a recurrent layer alone reads
+    them, say) have one on the weights that read or write them (``sensitivity.gate_costs``).
+
+    Args:
+        network: gives logits.
+        inputs: samples.
+        seed: of the drawing.
+
+    Returns:
+        By group, float64 [width], in nats.
+    """
+    gates = gate_derivatives(network, inputs, None, seed=seed)
+    found = {group: 0.5 * derivative.square().mean(0) for group, derivative in gates.items()}
+    rest: dict[str, list[tuple[ParameterSlice, Tensor]]] = {}
+    for group in network.coupling.groups():
+        if group.name not in found:
+            parts = group.of_role("reader") or group.of_role("writer")[:1]
+            living = [part for part in parts if part.node not in network.gone]
+            rest[group.name] = [(part, network.positions(part, group)) for part in living]
+    return found | gate_costs(network, inputs, {name: parts for name, parts in rest.items() if parts}, seed)
+
+
 def _of_batch(
     network: Network, gates: list[_Gate], inputs: Tensor, labels: Tensor | None, seed: int
 ) -> dict[str, Tensor]:
@@ -97,10 +123,9 @@ def _of_batch(
     with torch.enable_grad():
         start = inputs.detach().clone().requires_grad_(inputs.is_floating_point())
         logits, _ = network.run(start, before=watch.before, after=watch.after)
-        if labels is None:
-            generator = torch.Generator().manual_seed(seed)
-            labels = torch.multinomial(logits.detach().softmax(-1), 1, generator=generator)[:, 0]
-        loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+        loss = sampled_loss(logits, seed)
+        if labels is not None:
+            loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
         torch.autograd.grad(loss, watch.leaves + [start] * start.requires_grad, allow_unused=True)
     return watch.total
 

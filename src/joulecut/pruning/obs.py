@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx
 
 from joulecut.pruning.coupling.groups import Group
-from joulecut.pruning.gates import batch_that_fits, gate_derivatives
+from joulecut.pruning.gates import batch_that_fits, fisher_costs
 from joulecut.pruning.leastsquares import Gram, product
 from joulecut.pruning.network import Network, Values
 from joulecut.pruning.sensitivity import output_gradients
@@ -162,25 +162,19 @@ def eliminate(
 def removal_costs(network: Network, inputs: Tensor, *, seed: int) -> dict[str, Tensor]:
     """The cost of each channel's removal alone: float64 [width] by group, in nats.
 
-    Groups that no dense layer reads get the Fisher cost of closing their gates (``gates``); those without
-    gates are missing.
+    Groups that no dense layer reads get the Fisher cost of closing their gates (``gates``).
     """
     layers = solvable_layers(network.coupling.module)
     moments = measure_moments(network, inputs, gradient_samples=_GRADIENT_SAMPLES, seed=seed)
     found: dict[str, Tensor] = {}
-    rest: list[str] = []
     for group in network.coupling.groups():
         problems = _problems(network, group, layers, moments)
+        none = torch.zeros(network.width(group), dtype=torch.float64)
         if problems:
-            found[group.name] = sum(
-                (p.costs() for p in problems), torch.zeros(network.width(group), dtype=torch.float64)
-            )
-        else:
-            rest.append(group.name)
-    if rest:
-        gates = gate_derivatives(network, inputs, None, seed=seed)
-        found |= {name: 0.5 * gates[name].square().mean(0) for name in rest if name in gates}
-    return found
+            found[group.name] = sum((p.costs() for p in problems), none)
+    if len(found) == len(network.coupling.groups()):
+        return found
+    return fisher_costs(network, inputs, seed=seed) | found
 
 
 def _problems(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from joulecut.errors import UsageError
 from joulecut.pruning.coupling.groups import Group
-from joulecut.pruning.gates import gate_derivatives
+from joulecut.pruning.gates import fisher_costs, gate_derivatives
 from joulecut.pruning.network import Network
 from joulecut.pruning.obs import removal_costs
 
@@ -103,8 +103,7 @@ def _fisher(context: Context) -> Scores:
     that go together Liu et al. 2021 (Group Fisher Pruning, eq. 6). Labels are drawn from the network's own
     predictions: with those of fitted training data the gradients vanish.
     """
-    found = gate_derivatives(context.network, context.inputs, None, seed=context.seed)
-    return {name: 0.5 * derivative.square().mean(0) for name, derivative in found.items()}
+    return fisher_costs(context.network, context.inputs, seed=context.seed)
 
 
 def _obs(context: Context) -> Scores:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from joulecut.pruning.coupling.engine import Coupling, couple
 from joulecut.pruning.folding import fold
-from joulecut.pruning.gates import batch_that_fits, gate_derivatives
+from joulecut.pruning.gates import batch_that_fits, fisher_costs, gate_derivatives
 from joulecut.pruning.network import Network
 from joulecut.workload.trace import trace
 
@@ -96,3 +96,35 @@ def test_channels_that_no_layer_reads_are_gated_where_they_are_written() -> None
     expected = 2 * torch.einsum("ij,ic,jc->c", error, q[0], k[0])
     found = gate_derivatives(network, x, torch.tensor([[0, 1]]), seed=0)
     assert found["a"][0] == pytest.approx(expected.double(), rel=1e-4)
+
+
+class Recurrent(nn.Module):
+    """What an embedding writes only a recurrent layer reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.cells, self.head = nn.Linear(3, 4), nn.LSTM(4, 6, batch_first=True), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.cells(self.embed(x))[0][:, -1])
+        return logits
+
+
+def test_every_group_has_a_cost_whatever_reads_it() -> None:
+    x = torch.randn(16, 5, 3, generator=torch.Generator().manual_seed(0))
+    coupling = couple(build(Recurrent), x[:1])
+    costs = fisher_costs(Network.whole(coupling), x, seed=0)
+    assert set(costs) == {group.name for group in coupling.groups()}
+    assert all(bool((of_group > 0).all()) for of_group in costs.values())
+
+
+def test_costs_are_half_the_mean_squares() -> None:
+    """Drawn labels: the costs of many draws are near the expectation over p of the squared derivatives."""
+    network, x = whole("perceptron")
+    p = network(x).softmax(1).double()
+    expected = torch.zeros(16, dtype=torch.float64)
+    for label in range(4):
+        found = gate_derivatives(network, x, torch.full((5,), label), seed=0)["0"]
+        expected += 0.5 * (p[:, label, None] * found.square()).mean(0)
+    drawn = torch.stack([fisher_costs(network, x, seed=seed)["0"] for seed in range(600)]).mean(0)
+    assert drawn == pytest.approx(expected, rel=0.25, abs=0.02 * float(expected.max()))
