@@ -13,24 +13,23 @@ Stop it at any time: what is done is read back from --out. `make perf-env` makes
 from __future__ import annotations
 
 import argparse
-import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
-from torch import fx
 
 from joulecut.benchmarks.data.records import Splits
 from joulecut.benchmarks.data.source import load_data
+from joulecut.pruning.coupling.cut import copied
 from perf.pruning_bases import NETWORKS, Base, tuned
 from perf.pruning_field import Field, Point, field_of
 from perf.pruning_halp import halp
 from perf.pruning_netadapt import netadapt
 from perf.pruning_ours import searched
 from perf.pruning_refit import table
-from perf.pruning_results import Results, Row, scored
+from perf.pruning_results import Results, Row, Stage, scored
 from perf.pruning_table import HEADLINE, report
 from perf.pruning_torch_pruning import hessian, magnitude, repaired_hessian, taylor
 from perf.pruning_widths import uniform
@@ -40,6 +39,10 @@ FINE: Final = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 COARSE: Final = (0.7, 0.6, 0.5, 0.45, 0.4, 0.3, 0.2)
 """Budgets of joulecut, whose final refit and exchanges run at every one."""
 SAMPLE: Final = (0.7, 0.5)
+STAGES: Final[tuple[Stage, ...]] = ("cut", "epoch")
+
+Case = tuple[float, Stage]
+"""A budget and a stage of one method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,89 +69,78 @@ METHODS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """What a run shares."""
+    """What all runs share."""
 
     splits: Splits
     results: Results
+    weights: Path
     epoch: bool
     again: bool
 
-    def run(self, base: Base, seed: int, methods: dict[str, Method], sample: bool, weights: Path) -> None:
+    def run(self, base: Base, seed: int, methods: dict[str, Method]) -> None:
         """Run some methods on one network, those that are not done."""
-        wanted = {}
-        for name, method in methods.items():
-            if not method.seeds or seed in method.seeds:
-                budgets = self._missing(base, seed, name, SAMPLE if sample else method.budgets)
-                if budgets:
-                    wanted[name] = budgets
+        found = {name: self._missing(base, seed, name, method) for name, method in methods.items()}
+        wanted = {name: cases for name, cases in found.items() if cases}
         if not wanted:
             return
-        network = base.trained(seed, self.splits, weights)
-        field = field_of(base, seed, self.splits, network)
-        if not self.results.has(base.name, seed, "base", 1.0, "base"):
-            self.results.add(
-                Row(base.name, seed, "base", 1.0, "base", **scored(field.graph.module, self.splits))
-            )
-            self.results.add(
-                Row(base.name, seed, "as trained", 1.0, "base", **scored(field.trained, self.splits))
-            )
-        for name, budgets in wanted.items():
-            self._run_method(field, name, methods[name], budgets)
+        field = field_of(base, seed, self.splits, base.trained(seed, self.splits, self.weights))
+        for name, network in (("base", field.graph.module), ("as trained", field.trained)):
+            if not self.results.has(base.name, seed, name, 1.0, "base"):
+                self.results.add(Row(base.name, seed, name, 1.0, "base", **scored(network, self.splits)))
+        for name, cases in wanted.items():
+            self._run_method(field, name, methods[name], cases)
 
-    def _missing(self, base: Base, seed: int, name: str, budgets: Sequence[float]) -> list[float]:
-        if self.again:
-            return list(budgets)
+    def _missing(self, base: Base, seed: int, name: str, method: Method) -> set[Case]:
+        """Budgets and stages of a method that there are no results of."""
+        if method.seeds and seed not in method.seeds:
+            return set()
+        cases: set[Case] = {(budget, "cut") for budget in method.budgets}
+        if self.epoch:
+            cases |= {(budget, "epoch") for budget in method.budgets if budget in HEADLINE}
         done = self.results.has
-        return [
-            budget
-            for budget in budgets
-            if not done(base.name, seed, name, budget, "cut")
-            or (self._tunes(budget) and not done(base.name, seed, name, budget, "epoch"))
-        ]
+        return cases if self.again else {c for c in cases if not done(base.name, seed, name, *c)}
 
-    def _tunes(self, budget: float) -> bool:
-        return self.epoch and budget in HEADLINE
+    def _run_method(self, field: Field, name: str, method: Method, cases: set[Case]) -> None:
+        """Walk the whole path, as its points may hang on those before, and score what is missing."""
+        reached, last, rows = set(), None, dict[Stage, Row]()
+        for point in method.path(field, method.budgets):
+            reached.add(point.budget)
+            rows = rows if point.network is last else {}
+            last = point.network
+            for stage in STAGES:
+                if (point.budget, stage) in cases:
+                    rows[stage] = rows.get(stage) or self._row(field, name, point, stage)
+                    self._add(replace(rows[stage], budget=point.budget))
+        for budget, _ in sorted(cases):
+            if budget not in reached:
+                self.results.add(Row(field.base.name, field.seed, name, budget, "unreachable"))
 
-    def _run_method(self, field: Field, name: str, method: Method, budgets: Sequence[float]) -> None:
-        left = list(budgets)
-        last: fx.GraphModule | None = None
-        for point in method.path(field, budgets):
-            left.remove(point.budget)
-            if point.network is not last:
-                share, scores, last = (
-                    field.share(point.network),
-                    scored(point.network, self.splits),
-                    point.network,
-                )
-            if share > point.budget * (1 + 1e-9):
-                raise SystemExit(f"{name} gives {share:.4f} of the energy for a budget of {point.budget}")
-            clock = point.clock
-            fields: dict[str, Any] = {
-                "share": share,
-                "cpu_s": clock.cpu_s,
-                "wall_s": clock.wall_s,
-                "note": point.note,
-            }
-            self._add(Row(field.base.name, field.seed, name, point.budget, "cut", **fields, **scores))
-            if self.epoch and point.budget in HEADLINE:
-                fields |= self._after_an_epoch(field, point.network)
-                self._add(Row(field.base.name, field.seed, name, point.budget, "epoch", **fields))
-        for budget in left:
-            self.results.add(Row(field.base.name, field.seed, name, budget, "unreachable"))
-
-    def _after_an_epoch(self, field: Field, network: fx.GraphModule) -> dict[str, Any]:
-        assert self.splits.train is not None
-        further = copy.deepcopy(network)
-        tuned(further, field.base.recipe, self.splits.train, field.seed)
-        return scored(further, self.splits)
+    def _row(self, field: Field, name: str, point: Point, stage: Stage) -> Row:
+        share, clock, network = field.share(point.network), point.clock, point.network
+        if share > point.budget * (1 + 1e-9):
+            raise SystemExit(f"{name} takes {share:.4f} of the energy where {point.budget} is allowed")
+        if stage == "epoch":
+            assert self.splits.train is not None
+            network = copied(network)
+            tuned(network, field.base.recipe, self.splits.train, field.seed)
+        return Row(
+            field.base.name,
+            field.seed,
+            name,
+            point.budget,
+            stage,
+            share,
+            cpu_s=clock.cpu_s,
+            wall_s=clock.wall_s,
+            note=point.note,
+            **scored(network, self.splits),
+        )
 
     def _add(self, row: Row) -> None:
         self.results.add(row)
-        where = f"{row.network} {row.seed} {row.method}, {row.stage} at {row.budget:g}"
-        print(
-            f"{where}: {row.share:.3f} of the energy, {row.accuracy('test'):.2f} %, {row.cpu_s:.1f} s",
-            flush=True,
-        )
+        case = f"{row.network} {row.seed} {row.method}, {row.stage} at {row.budget:g}"
+        figures = f"{row.share:.3f} of the energy, {row.accuracy('test'):.2f} %, {row.cpu_s:.1f} s"
+        print(f"{case}: {figures}", flush=True)
 
 
 def print_refits(bases: Sequence[Base], seeds: Sequence[int], data: str, weights: Path) -> None:
@@ -181,18 +173,20 @@ def main() -> None:
     )
     args = parser.parse_args()
     torch.set_num_threads(1)
-    results = Results(args.out)
-    networks = ["resnet8"] if args.sample else args.network
+    weights = args.out / "bases"
     if args.refit:
-        print_refits([NETWORKS[name] for name in networks], args.seed, args.data, args.out / "bases")
+        print_refits([NETWORKS[name] for name in args.network], args.seed, args.data, weights)
         return
+    networks, methods = args.network, {name: METHODS[name] for name in args.method}
+    if args.sample:
+        networks, args.seed, args.out = ["resnet8"], [0], args.out / "sample"
+        methods = {name: replace(method, budgets=SAMPLE) for name, method in methods.items()}
+    results = Results(args.out)
     if not args.table:
-        runner = Runner(load_data(args.data), results, not args.no_epoch, args.again)
+        runner = Runner(load_data(args.data), results, weights, not args.no_epoch, args.again)
         for network in networks:
-            base = NETWORKS[network]
-            for seed in [0] if args.sample else args.seed or base.seeds:
-                chosen = {name: METHODS[name] for name in args.method}
-                runner.run(base, seed, chosen, args.sample, args.out / "bases")
+            for seed in args.seed or NETWORKS[network].seeds:
+                runner.run(NETWORKS[network], seed, methods)
     for network in networks:
         print(report(results, network, list(METHODS)))
 

@@ -135,9 +135,11 @@ def report(results: Results, network: str, methods: Sequence[str]) -> str:
         return f"\n{network}: nothing is done"
     weights = _draws(len(results.base(network, seeds[0]).correct("test")))
     bases = ", ".join(f"{results.base(network, seed).accuracy('test'):.2f}" for seed in seeds)
+    trained = ", ".join(f"{row.accuracy('test'):.2f}" for row in results.rows(network, "as trained", "base"))
     heads = " / ".join(f"{100 * budget:g}" for budget in HEADLINE)
     lines = [
-        f"\n{network}: test accuracy of the recalibrated base {bases} % (seeds {', '.join(map(str, seeds))})",
+        f"\n{network}: test accuracy of the recalibrated base {bases} %, as trained {trained} % "
+        f"(seeds {', '.join(map(str, seeds))})",
         f"{'':<32}{'points lost at ' + heads + ' %':<30}{'after one epoch':<30}{'factor at 1 point':<22}"
         f"{'picked, its loss':<18}{'CPU s':>7}  seeds",
     ]
