@@ -173,4 +173,4 @@ def _training(
         )
 
     forward = workload(network.eval(), dataset.inputs[:1])
-    return costed("original", run, forward, next(network.parameters()).device)
+    return costed("original", run, forward, network)

@@ -128,7 +128,9 @@ def prune(
     if chosen is not None:
         stage, loop = chosen
         with _kept(kept):
-            found = recovered(pruned.module, loop, splits, graph.inputs, stage=stage, seed=seed)
+            found = recovered(
+                pruned.module, loop, splits, graph.inputs, stage=stage, sparse=pruned.zeros, seed=seed
+            )
         pruned = replace(pruned, module=found.module, rows=(*pruned.rows, found.row))
         training, notes = (found.cost,), (*notes, found.note)
     original = () if trained is None else (trained,)

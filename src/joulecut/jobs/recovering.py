@@ -6,10 +6,13 @@ The gain is that of the same validation samples, before and after; its 90 % boot
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
+import torch
 from torch import Tensor, fx
 
 from joulecut.benchmarks.data.records import Dataset, Splits
@@ -112,6 +115,7 @@ def recovered(
     example: tuple[Tensor, ...],
     *,
     stage: str = "recovery",
+    sparse: Collection[str] = (),
     seed: int = 0,
     sensor: SensorOfTraining | None = None,
 ) -> Recovered:
@@ -123,6 +127,7 @@ def recovered(
         splits: trains on ``train``, decides on ``validation``.
         example: inputs of one inference.
         stage: what to call it in the report.
+        sparse: paths of layers whose zero weights stay zero.
         seed: of the bootstrap.
         sensor: measures the joules; that of the machine by default.
 
@@ -136,7 +141,7 @@ def recovered(
 
     def train() -> TrainingRun | None:
         set_training(candidate, True)
-        with AuthorsCode(f"the recovery {name}", UsageError):
+        with _zeros_held(candidate, sparse), AuthorsCode(f"the recovery {name}", UsageError):
             run = recovery(candidate, data)
         if run is not None and not isinstance(run, TrainingRun):
             raise UsageError(
@@ -144,8 +149,8 @@ def recovered(
             )
         return run
 
-    forward, place = workload(module, example), next(iter(module.parameters())).device
-    cost = costed(stage, train, forward, place, sensor)
+    cost = costed(stage, train, workload(module, example), candidate, sensor)
+    candidate.to(next(module.parameters()).device)
     set_training(candidate, False)
     _check_weights(name, module, candidate)
     before, after = (evaluate(one, splits.validation) for one in (module, candidate))
@@ -154,6 +159,27 @@ def recovered(
     row = (f"{name}{'' if kept else ', not kept'}", after.accuracy)
     note = _note(name, change, kept, len(splits.validation))
     return Recovered(candidate if kept else module, row, replace(cost, kept=kept), note)
+
+
+@contextmanager
+def _zeros_held(module: fx.GraphModule, layers: Collection[str]) -> Iterator[None]:
+    """Give the zero weights of some layers no gradient, and set them to zero again at the end."""
+    own = dict(module.named_parameters(remove_duplicate=False))
+    masks = {name: own[name] != 0 for name in (f"{layer}.weight" for layer in layers) if name in own}
+    with ExitStack() as stack:
+        for name, keep in masks.items():
+            masked = partial(_masked, keep=keep)
+            handle = own[name].register_hook(masked)  # type: ignore[no-untyped-call]  # torch has no types here
+            stack.callback(handle.remove)
+        yield
+    with torch.no_grad():
+        for name, keep in masks.items():
+            weight = module.get_parameter(name)
+            weight.copy_(_masked(weight, keep))
+
+
+def _masked(tensor: Tensor, keep: Tensor) -> Tensor:
+    return tensor.where(keep.to(tensor.device), 0.0)
 
 
 def _check_weights(name: str, before: fx.GraphModule, after: fx.GraphModule) -> None:

@@ -41,7 +41,7 @@ def costed(
     stage: str,
     train: Callable[[], TrainingRun | None],
     forward: Workload,
-    place: torch.device,
+    network: torch.nn.Module,
     sensor: SensorOfTraining | None = None,
 ) -> TrainingCost:
     """Train, and say what it took.
@@ -50,7 +50,7 @@ def costed(
         stage: what is trained, as ``TrainingCost.stage``.
         train: trains; what it returns says how many steps it took, if it knows.
         forward: one forward pass of the network.
-        place: where the network's weights lie while it trains.
+        network: what is trained; where its weights lie afterwards, there it was trained.
         sensor: measures it; that of the machine by default.
 
     Raises:
@@ -68,6 +68,7 @@ def costed(
         began = time.perf_counter()
         run = train()
         seconds = time.perf_counter() - began
+    place = next(network.parameters()).device
     energy, source = _joules(run, window, why, forward, place)
     steps, batch = (None, None) if run is None else (run.steps, run.batch)
     return TrainingCost(stage, seconds if run is None else run.seconds, energy, source, steps, batch)

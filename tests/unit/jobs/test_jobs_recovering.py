@@ -20,7 +20,6 @@ from joulecut.workload.from_torch import workload
 from joulecut.workload.trace import trace
 
 EXAMPLE = (torch.zeros(1, 6),)
-CPU = torch.device("cpu")
 NO_SENSOR = SensorOfTraining("nvml")
 """No test machine is expected to have one that sees a CPU."""
 
@@ -119,6 +118,35 @@ def test_a_loop_of_the_user_sees_training_mode_and_tells_its_steps() -> None:
     assert (found.cost.duration_s, found.cost.steps, found.cost.batch) == (2.5, 10, 8)
 
 
+def test_zero_weights_of_a_sparse_layer_stay_zero() -> None:
+    before = captured()
+    with torch.no_grad():
+        before.get_parameter("0.weight")[:, ::2] = 0
+        before.get_parameter("3.weight")[:, ::2] = 0
+    loop = bundled_loop(20, seed=0, progress=silent, lr=0.1)
+    found = recovered(before, loop, splits(), EXAMPLE, sparse=("0",), sensor=NO_SENSOR)
+    assert found.cost.kept
+    sparse, dense = found.module.get_parameter("0.weight"), found.module.get_parameter("3.weight")
+    assert (sparse[:, ::2] == 0).all()
+    assert (sparse[:, 1::2] != before.get_parameter("0.weight")[:, 1::2]).any()
+    assert (dense[:, ::2] != 0).any()
+
+
+def test_zeros_are_held_whatever_a_loop_writes() -> None:
+    def fill(module: fx.GraphModule, data: Dataset) -> None:
+        with torch.no_grad():
+            module.get_parameter("0.weight").add_(1.0)
+        weights.append(module.get_parameter("0.weight"))
+
+    weights: list[Tensor] = []
+    before = captured()
+    with torch.no_grad():
+        before.get_parameter("0.weight")[3:] = 0
+    recovered(before, fill, splits(), EXAMPLE, sparse=("0", "no such layer"), sensor=NO_SENSOR)
+    assert (weights[0][3:] == 0).all()
+    assert (weights[0][:3] != 0).all()
+
+
 def breaks(module: fx.GraphModule, data: Dataset) -> None:
     with torch.no_grad():
         next(module.parameters()).zero_()
@@ -181,7 +209,7 @@ def test_a_sensor_measures_what_the_training_drew() -> None:
         world.work(4.0, 120.0)
         return TrainingRun(4.0, 10, 0.1, 8)
 
-    cost = costed("fine-tune", train, workload(network().eval(), EXAMPLE), CPU, sensor)
+    cost = costed("fine-tune", train, workload(network().eval(), EXAMPLE), network(), sensor)
     assert cost.energy is not None
     assert cost.energy.value == pytest.approx(4.0 * 120.0, rel=0.01)
     assert cost.energy.origin == "measured"
@@ -195,7 +223,7 @@ def test_a_sensor_that_does_not_see_what_trained_is_not_believed() -> None:
         world.work(1.0, 300.0)
         return TrainingRun(1.0, 10, 0.1, 8)
 
-    cost = costed("fine-tune", train, workload(network().eval(), EXAMPLE), CPU, sensor)
+    cost = costed("fine-tune", train, workload(network().eval(), EXAMPLE), network(), sensor)
     assert cost.energy is not None
     assert cost.energy.origin == "modelled"
     assert "does not see the cpu that trained" in cost.source
@@ -204,7 +232,7 @@ def test_a_sensor_that_does_not_see_what_trained_is_not_believed() -> None:
 def test_joules_that_the_loop_tells_are_taken_as_they_are() -> None:
     forward = workload(network().eval(), EXAMPLE)
     told = estimate(forward, "reference/edge/float32").total
-    cost = costed("recovery", lambda: TrainingRun(1.0, 2, 0.1, 8, told), forward, CPU, NO_SENSOR)
+    cost = costed("recovery", lambda: TrainingRun(1.0, 2, 0.1, 8, told), forward, network(), NO_SENSOR)
     assert (cost.energy, cost.source) == (told, "told by the training itself")
 
 
@@ -220,4 +248,4 @@ def test_what_training_raises_passes_through_the_meter() -> None:
         raise SensorDenied("inner")
 
     with pytest.raises(SensorDenied, match="inner"):
-        costed("fine-tune", train, workload(network().eval(), EXAMPLE), CPU, simulated("cpu")[1])
+        costed("fine-tune", train, workload(network().eval(), EXAMPLE), network(), simulated("cpu")[1])
