@@ -23,6 +23,7 @@ from joulecut.pruning.leastsquares import Gram, product
 from joulecut.pruning.network import Network, Values
 from joulecut.pruning.sensitivity import output_gradients
 from joulecut.pruning.solvable import SolvableLayer, columns, sample_rows, solvable_layers
+from joulecut.pruning.threads import one_thread
 
 __all__ = ["Block", "Moments", "eliminate", "measure_moments", "removal_costs"]
 
@@ -120,13 +121,14 @@ def _roots(
     def take(name: str, gradient: Tensor) -> None:
         by_channel = gradient.movedim(1, -1) if layers[name].taps else gradient
         flat = by_channel.reshape(-1, by_channel.shape[-1])
-        total[name] = total.get(name, torch.zeros(())) + (flat.T @ flat).double()
+        total[name] = total.get(name, torch.zeros(())) + product(flat[None], flat[None])[0]
 
     batch = batch_that_fits(network.coupling.module)
     for start in range(0, len(inputs), batch):
         part = inputs[start : start + batch]
         output_gradients(network, part, frozenset(layers), 1, seed + start, take)
-    return {name: _root(covariance / len(inputs)) for name, covariance in total.items()}
+    with one_thread():
+        return {name: _root(covariance / len(inputs)) for name, covariance in total.items()}
 
 
 def _root(covariance: Tensor) -> Tensor:
@@ -167,11 +169,12 @@ def removal_costs(network: Network, inputs: Tensor, *, seed: int) -> dict[str, T
     layers = solvable_layers(network.coupling.module)
     moments = measure_moments(network, inputs, gradient_samples=_GRADIENT_SAMPLES, seed=seed)
     found: dict[str, Tensor] = {}
-    for group in network.coupling.groups():
-        problems = _problems(network, group, layers, moments)
-        none = torch.zeros(network.width(group), dtype=torch.float64)
-        if problems:
-            found[group.name] = sum((p.costs() for p in problems), none)
+    with one_thread():
+        for group in network.coupling.groups():
+            problems = _problems(network, group, layers, moments)
+            none = torch.zeros(network.width(group), dtype=torch.float64)
+            if problems:
+                found[group.name] = sum((p.costs() for p in problems), none)
     if len(found) == len(network.coupling.groups()):
         return found
     return fisher_costs(network, inputs, seed=seed) | found

@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
+import torch
+
+from joulecut.pruning.coupling.groups import Group
 from joulecut.pruning.curves import BY_SCORE, PER_JOULE, Curves, Path, Price
 from joulecut.pruning.network import Network
-from joulecut.pruning.obs import Moments, eliminate, measure_moments
+from joulecut.pruning.obs import Block, Moments, eliminate, measure_moments
 from joulecut.pruning.ranked import Round, cut_along, score_curves, take_round, tell, true_loss, way_down
 from joulecut.pruning.rankings import RANKINGS, Context
 from joulecut.pruning.refit import refit, teach
 from joulecut.pruning.solvable import solvable_layers
 from joulecut.pruning.state import Run, Samples, stuck, widths
+from joulecut.pruning.threads import one_thread
 
 __all__ = ["STAGES", "full_search_macs", "is_large", "joint_curves", "staged"]
 
@@ -125,11 +130,14 @@ def _portfolio(run: Run, network: Network, fitted: Samples) -> Iterator[tuple[st
 
 def joint_curves(network: Network, moments: Moments, step: int) -> Curves:
     """The whole cost curve of each group that dense layers read, by one joint elimination each."""
-    layers = solvable_layers(network.coupling.module)
-    found = {
-        group.name: tuple(eliminate(network, group, layers, moments, step))
-        for group in network.coupling.groups()
-    }
+    layers, groups = solvable_layers(network.coupling.module), network.coupling.groups()
+
+    def curve(group: Group) -> tuple[Block, ...]:
+        return tuple(eliminate(network, group, layers, moments, step))
+
+    workers = torch.get_num_threads()
+    with one_thread(), ThreadPoolExecutor(workers) as pool:  # the same bits, however many there are
+        found = dict(zip((group.name for group in groups), pool.map(curve, groups), strict=True))
     return {name: blocks for name, blocks in found.items() if blocks}
 
 

@@ -98,3 +98,12 @@ def test_what_the_full_search_would_run() -> None:
     macs = sum(work.macs for work in run.pricer.works(run.pricer.sizes).values())
     assert full_search_macs(run) == macs * 64 * 5 * 36
     assert not is_large(run)
+
+
+def test_one_thread_or_two_make_no_difference() -> None:
+    ends = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        ends.append(staged(prepared("separable", share=0.4)))
+    assert ends[0].kept == ends[1].kept
+    assert all(torch.equal(weight, ends[1].weights[name]) for name, weight in ends[0].weights.items())
