@@ -19,6 +19,8 @@ from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.records import Candidate
 from joulecut.pruning.refit import Teacher
 from joulecut.pruning.settings import SearchSettings
+from joulecut.pruning.weights.aligning import realigned
+from joulecut.pruning.weights.prices import declared_patterns
 
 __all__ = ["Search", "Step", "loss_against"]
 
@@ -167,7 +169,8 @@ class Search:
 
     def _measured(self, view: View, option: Option, useful: float) -> _Tried:
         """An option with its true loss."""
-        network = option.build()
+        patterns = declared_patterns(self.pricer.device)
+        network = realigned(option.build(), view.network, self.teacher.layers, patterns)
         rise = self.loss(view.rerun(network, option.starts)) - view.now
         price = rise / useful if rise > 0 else rise * useful
         record = Candidate(option.name, option.channels, option.saving_j, rise, price, option.kind)

@@ -32,7 +32,7 @@ from joulecut.pruning.staged import is_large, staged
 from joulecut.pruning.state import Judge, Progress, Run, Samples, samples_that_fit, silent, stuck
 from joulecut.pruning.training_step import budget_pricer
 from joulecut.pruning.weights.options import refit_with_zeros
-from joulecut.pruning.weights.prices import zeros_of
+from joulecut.pruning.weights.prices import declared_patterns, zeros_of
 from joulecut.workload.layer import LayerWork
 from joulecut.workload.trace import Traced
 
@@ -262,7 +262,8 @@ def _check_reachable(run: Run) -> None:
     best = run.total(least)
     raise BudgetUnreachable(
         f"a budget of {run.budget} is out of reach on {run.device.name}: "
-        f"even with all that can go removed the network takes {best}, down from {run.before}.",
+        f"even with all that can go removed the network takes {best}, down from {run.before}"
+        f"{run.limits.missed(least)}.",
         best=best,
         hint="Raise the budget, or choose a smaller network.",
     )
@@ -280,8 +281,12 @@ def _finish(run: Run, network: Network) -> Network:
     run.progress("refitting", 0, 1)
     samples = run.final_samples
     settings = RefitSettings(rows=30_000, ridge=run.settings.refit.ridge, passes=4)
-    again = refit_with_zeros if run.zeroing else refit
-    plain = again(network, teach(run.folded, samples.inputs, settings), settings)
+    teacher, patterns = teach(run.folded, samples.inputs, settings), declared_patterns(run.device)
+    plain = (
+        refit_with_zeros(network, teacher, settings, patterns)
+        if run.zeroing
+        else refit(network, teacher, settings)
+    )
     variants = {"refit": plain}
     if run.pairs:
         original = output_moments(run.folded, samples.inputs, frozenset(pair.layer for pair in run.pairs))

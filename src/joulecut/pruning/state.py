@@ -147,8 +147,10 @@ class Run:
 
     def refit(self, network: Network) -> Network:
         """A network refitted as on the way; weights that are candidates at zero stay there."""
-        again = refit_with_zeros if self.zeroing else refit
-        return again(network, self.teacher, self.settings.refit)
+        if not self.zeroing:
+            return refit(network, self.teacher, self.settings.refit)
+        patterns = declared_patterns(self.device)
+        return refit_with_zeros(network, self.teacher, self.settings.refit, patterns)
 
     def reached(self, network: Network) -> bool:
         """Whether a network meets the budget."""
@@ -245,7 +247,7 @@ def stuck(run: Run, network: Network) -> BudgetUnreachable:
     )
     return BudgetUnreachable(
         f"a budget of {run.budget} cannot be met on {run.device.name}{without}: "
-        f"the best point found takes {total}, {left} of the original.",
+        f"the best point found takes {total}, {left} of the original{run.limits.missed(network)}.",
         best=total,
         hint="Allow a lower accuracy or a larger budget.",
     )

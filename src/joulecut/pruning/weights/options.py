@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -17,13 +17,14 @@ from joulecut.pruning.network import Network
 from joulecut.pruning.refit import Teacher, refit
 from joulecut.pruning.settings import RefitSettings, SearchSettings
 from joulecut.pruning.solvable import SolvableLayer
+from joulecut.pruning.weights.aligning import grouped_pattern
 from joulecut.pruning.weights.choosing import LayerShape, chosen
 from joulecut.pruning.weights.masks import Amount, as_matrix, keep_mask, zero_share
 from joulecut.pruning.weights.prices import declared_patterns, weight_price
 from joulecut.pruning.weights.sequence import (
     layer_shape,
     packed_weights,
-    reapply,
+    solved_in_order,
     unpacked_weights,
     zero_masks,
 )
@@ -39,10 +40,31 @@ _KINDS: Final = {"nm": ("nm",), "block": ("block",), "unstructured": ("gate", "c
 """The entries of a device file that a pattern is meant for."""
 
 
-def refit_with_zeros(network: Network, teacher: Teacher, settings: RefitSettings) -> Network:
-    """The sequential refit, under masks where weights are zero: what a search with weights refits by."""
+def refit_with_zeros(
+    network: Network, teacher: Teacher, settings: RefitSettings, patterns: Sequence[WeightPattern] = ()
+) -> Network:
+    """The sequential refit, under masks where weights are zero: what a search with weights refits by.
+
+    Args:
+        network: at any widths.
+        teacher: the original on the calibration inputs.
+        settings: of the refit.
+        patterns: N:M patterns; a layer that has zeros of one gets its mask chosen anew, so that groups which
+            have lost inputs are filled up again. Other zeros stay where they are.
+    """
     masks = zero_masks(network, teacher.layers)
-    return reapply(network, masks, teacher, settings) if masks else refit(network, teacher, settings)
+    if not masks:
+        return refit(network, teacher, settings)
+    grouped = {name: grouped_pattern(network.weights[name], patterns) for name in masks}
+
+    def choose(layer: SolvableLayer, shape: LayerShape, problem: MaskedProblem) -> Tensor | None:
+        pattern, keep = grouped.get(layer.weight), masks.get(layer.weight)
+        if pattern is None:
+            return None if keep is None else as_matrix(keep)
+        best = masked_solve(problem)
+        return chosen(problem.gram, best, shape, pattern, Amount(), ridge=problem.ridge)[0]
+
+    return solved_in_order(network, teacher, settings, choose)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,6 +18,7 @@ from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import pricer
 from joulecut.pruning.refit import refit, teach
 from joulecut.pruning.settings import SearchSettings
+from joulecut.pruning.weights.aligning import grouped_pattern, realigned
 from joulecut.pruning.weights.masks import as_matrix, zero_share
 from joulecut.pruning.weights.options import WeightOptions, refit_with_zeros
 from joulecut.pruning.weights.prices import declared_patterns, saved_j, weight_price
@@ -166,6 +167,25 @@ def test_a_refit_on_the_way_keeps_zeros() -> None:
     assert saved_j(again, seen.teacher.layers, seen.pricer) == pytest.approx(option.saving_j, rel=1e-9)
     plain, same = (f(seen.network, seen.teacher, SETTINGS.refit) for f in (refit, refit_with_zeros))
     assert all(torch.equal(plain.weights[name], tensor) for name, tensor in same.weights.items())
+
+
+def test_inputs_that_go_leave_the_zeros_behind_them_aligned() -> None:
+    """A cut that shifts every group of four, as one of single inputs does."""
+    seen = view(NM_DEVICE)
+    (option,) = options(seen)
+    network, patterns = option.build(), declared_patterns(NM_DEVICE)
+    group = next(g for g in network.coupling.groups() if any(p.parameter == "0.weight" for p in g.slices))
+    cut = network.with_weights({"3.weight": network.weights["3.weight"].roll(1, 1)}).cut(group, [1, 4])
+    assert grouped_pattern(cut.weights["3.weight"], patterns) is None
+    again = realigned(cut, network, seen.teacher.layers, patterns)
+    assert grouped_pattern(again.weights["3.weight"], patterns) == parse_pattern("2:4")
+    went = (cut.weights["3.weight"] != 0) & (again.weights["3.weight"] == 0)
+    assert 0 < int(went.sum()) < 0.3 * int((cut.weights["3.weight"] != 0).sum())
+    assert realigned(cut, network, seen.teacher.layers, ()) is cut
+    assert realigned(network, network, seen.teacher.layers, patterns) is network
+    refitted = refit_with_zeros(again, seen.teacher, SETTINGS.refit, patterns)
+    keep = as_matrix(refitted.weights["3.weight"]) != 0
+    assert zero_share(keep, parse_pattern("2:4")) == pytest.approx(0.5), "groups are full again"
 
 
 def test_a_price_goes_by_the_zeros_that_are_there() -> None:
