@@ -258,11 +258,13 @@ class Network:
         return [node for node in read if node.name not in changed and node.op != "get_attr"]
 
     def frontier(self) -> frozenset[str]:
-        """Names of the values that a rerun without some channels of any group reads."""
+        """Names of the values that the groups' readers read, and that a rerun from them reads beside."""
         found: set[str] = set()
+        nodes = {node.name: node for node in self.coupling.module.graph.nodes}
         for group in self.coupling.groups():
             readers = frozenset(part.node for part in group.of_role("reader"))
-            found.update(node.name for node in self.beside(readers))
+            beside = [n for reader in readers for n in self.reads(nodes[reader]) if n.op != "get_attr"]
+            found.update(node.name for node in (*beside, *self.beside(readers)))
         return frozenset(found)
 
     def _program(self, known: frozenset[str]) -> Program:
