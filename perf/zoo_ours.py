@@ -56,7 +56,7 @@ def try_network(network: Network) -> Result:
         return found | {"verdict": "costed"}
     found |= judge(coupling, kept, images, marked=bool(found["inexact"]))
     if found["inexact"]:
-        exact = {group.name: kept[group.name] for group in coupling.groups() if not group.inexact}
+        exact = {group.name: kept[group.name] for group in coupling.exact_groups()}
         found["exact_groups"] = judge(coupling, exact, images, marked=False)
     return found
 

@@ -111,14 +111,15 @@ def _totals(
     lines = [""]
     if mine:
         whole = mine.total() == len(networks) >= EXACT_BAR
-        spared = sum(_exact_without(ours[n]) for n in networks if n in ours)
+        exact = mine["exact"] + sum(_exact_without(ours[n]) for n in networks if n in ours)
         lines += [
-            f"joulecut: {good} of {mine.total()} smaller and equal to the reference"
+            f"joulecut, every group cut: {good} of {mine.total()} smaller and equal to the reference"
             + _bar(EXACT_BAR, good >= EXACT_BAR, whole=whole),
             f"  of them marked inexact: {mine['inexact']}"
             + _bar(INEXACT_BAR, mine["inexact"] <= INEXACT_BAR, whole=whole),
-            f"  of those, {spared} are 5 % smaller and exact with their inexact groups left whole; "
-            f"{mine['inexact'] - spared} are not",
+            f"joulecut, exact groups cut alone: {exact} of {mine.total()} at least 5 % smaller and exact",
+            f"  smaller with inexact groups only: {good - exact}"
+            + _bar(INEXACT_BAR, good - exact <= INEXACT_BAR, whole=whole),
             f"  wrong: {mine['wrong']}" + _bar(0, mine["wrong"] == 0, whole=whole),
             f"  break in forward: {mine['breaks']}" + _bar(0, mine["breaks"] == 0, whole=whole),
             f"  others: {_others(mine, (*GOOD, 'wrong', 'breaks'))}",

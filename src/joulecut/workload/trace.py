@@ -209,9 +209,10 @@ class _Attempt(AbstractContextManager[None]):
 
 def _graph(program: torch.export.ExportedProgram, model: torch.nn.Module) -> fx.GraphModule:
     """A plain GraphModule: export's own refuses train() and eval(), and its input check would read the
-    concrete batch that ``_propagate`` writes into it.
+    concrete batch that ``_propagate`` writes into it. What nothing reads is left out.
     """
     module = program.module(check_guards=False)
+    module.graph.eliminate_dead_code(lambda node: node.op != "call_function" or node.is_impure())
     return fx.GraphModule(module, module.graph, type(model).__name__)
 
 

@@ -30,8 +30,9 @@ PEER = {
 
 def test_totals_count_each_side() -> None:
     text = summary([A, B, C], OURS, PEER)
-    assert "joulecut: 2 of 3 smaller and equal to the reference\n" in text
-    assert "marked inexact: 1\n  of those, 1 are 5 % smaller and exact" in text
+    assert "joulecut, every group cut: 2 of 3 smaller and equal to the reference\n" in text
+    assert "marked inexact: 1\njoulecut, exact groups cut alone: 2 of 3 at least 5 % smaller" in text
+    assert "smaller with inexact groups only: 0\n" in text
     assert "layer_norm; without: exact 70.0%" in text
     assert "wrong: 1\n" in text
     assert "Torch-Pruning: 2 of 3 run and are smaller (equal to nothing), 1 as its examples" in text

@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from joulecut.errors import UsageError
 from joulecut.pruning.coupling.cut import Cutter
 from joulecut.pruning.coupling.groups import Group, find_groups, find_refusals
-from joulecut.pruning.coupling.propagate import runs, walk
+from joulecut.pruning.coupling.propagate import walk
 from joulecut.pruning.coupling.rules_layers import RULES
 from joulecut.pruning.coupling.rules_values import rule_of
 from joulecut.pruning.coupling.slabs import make_slabs
@@ -50,7 +50,7 @@ class Coupling:
     def _refuse_troubled(self) -> bool:
         """Freeze the groups that trial cuts show to be in the way of an operation; if any."""
         cuts, frozen = self._trials(self._groups), set[str]()
-        for node in (node for node in self.module.graph.nodes if self._groups and runs(node)):
+        for node in self.module.graph.nodes:
             why = trouble(self.cutter, node, cuts)
             near = self._near(node) if why else []
             if not frozen & {group.name for group in near}:
@@ -81,6 +81,13 @@ class Coupling:
     def groups(self) -> tuple[Group, ...]:
         """Groups of channels that can be removed, in the order of the network's parameters."""
         return self._groups
+
+    def exact_groups(self) -> tuple[Group, ...]:
+        """The groups that can be cut alone without a norm, mean or softmax running over fewer channels.
+
+        Without some of their channels the network is the same function as with what reads them zeroed.
+        """
+        return tuple(group for group in self._groups if not group.inexact)
 
     def refused(self) -> tuple[Refusal, ...]:
         """Channels that must stay, with the reason, the operation and the source line."""

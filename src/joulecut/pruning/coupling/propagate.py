@@ -24,7 +24,7 @@ from joulecut.workload.trace import argument, operation, source, source_line
 
 __all__ = [
     "FACTORIES", "Labels", "Rule", "Span", "Use", "Walk",
-    "narrowed", "results", "runs", "shape_of", "tensor_nodes", "varies", "walk",
+    "narrowed", "results", "shape_of", "tensor_nodes", "varies", "walk",
 ]  # fmt: skip
 
 Labels = tuple[Tensor, ...]
@@ -202,11 +202,6 @@ def shape_of(node: fx.Node) -> tuple[int, ...]:
     return _shape(node.meta.get("val"))
 
 
-def runs(node: fx.Node) -> bool:
-    """Whether a node is an operation that does something: its result is read, or it writes."""
-    return node.op == "call_function" and bool(node.users or node.is_impure())
-
-
 def tensor_nodes(node: fx.Node) -> list[fx.Node]:
     """The tensors with at least one dimension that a node reads, in order."""
     return [n for n in node.all_input_nodes if shape_of(n)]
@@ -242,7 +237,7 @@ def walk(module: fx.GraphModule, rule_of: Callable[[fx.Node], Rule | None]) -> W
         elif node.op == "output":
             for read in node.all_input_nodes:
                 state.freeze(state.of(read), node, "it is an output of the network")
-        elif runs(node):
+        elif node.op == "call_function":
             _labelled(state, node, rule_of(node))
     return state
 

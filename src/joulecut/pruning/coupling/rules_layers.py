@@ -163,9 +163,11 @@ def _cell(walk: Walk, node: fx.Node, weights: list[Any], read: list[Tensor]) -> 
 
 
 def norm(walk: Walk, node: fx.Node) -> Labels:
-    """Gains, biases and statistics go with their channel; a norm that runs over channels is inexact."""
-    name, args, (_, channels, *_) = operation(node), node.args, (*shape_of(source(node)), 1)
-    every = range(len(shape_of(source(node))))
+    """Gains, biases and statistics go with their channel; a norm that runs over channels is inexact.
+
+    Where a norm runs over each of several groups of channels, whole groups go, which is exact.
+    """
+    name, args, every = operation(node), node.args, range(len(shape_of(source(node))))
     sizes = name in ("layer_norm", "rms_norm", "group_norm")  # the second argument is no tensor
     role = "through" if name == "_weight_norm" else ""
     labels = joined(walk, node, _NORMS[name], args[0], *args[2 if sizes else 1 :], role=role)
@@ -175,10 +177,10 @@ def norm(walk: Walk, node: fx.Node) -> Labels:
         over = [d for d in every if d != int(argument(node, 2, "dim", 0)) % len(every)]
     elif name == "group_norm":
         groups = int(argument(node, 1, "num_groups", 1))
-        over = [*every[1 + int(groups == channels) :]]
-        for label in (label for label in labels if groups < channels and label.shape[1] > 1):
+        over = [*every[1 + int(groups > 1) :]]
+        for label in (label for label in labels if groups > 1 and label.shape[1] > 1):
             table = walk.project(label, [1], node).reshape(groups, -1)
-            walk.unite(table, table[:1], node)
+            walk.unite(table, table[:, :1], node)
     else:
         over = [d for d in every if d != 1 and args[5] and (d or name == "batch_norm")]
     walk.mark_inexact(labels, over, node)

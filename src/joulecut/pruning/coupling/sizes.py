@@ -26,7 +26,7 @@ def rewritten(node: fx.Node, masks: Callable[[fx.Node], Masks]) -> tuple[Any, ..
         node: of the full network.
         masks: which indices of each dimension of a node's (only) value live.
     """
-    name, args = operation(node), list(node.args)
+    name, args = operation(node), list[Any](node.args)
     if node.op != "call_function":
         return node.args
     if name in _SPLITS:
@@ -37,8 +37,8 @@ def rewritten(node: fx.Node, masks: Callable[[fx.Node], Masks]) -> tuple[Any, ..
         return _bounds(node, masks(source(node))[int(argument(node, 1, "dim", 0))])
     if name == "squeeze" and len(args) == 1:  # would also drop a dimension that a cut leaves with one channel
         return (args[0], [d for d, size in enumerate(shape_of(source(node))) if size == 1])
-    if name == "group_norm" and args[1] == shape_of(node)[1]:
-        args[1] = int(masks(node)[1].sum())
+    if name == "group_norm" and args[1] > 1:  # whole groups go
+        args[1] = int(masks(node)[1].sum()) * args[1] // shape_of(node)[1]
     elif name.startswith("conv") and argument(node, 6, "groups", 1) > 1:
         dim = len(shape_of(source(node))) - len(shape_of(argument(node, 1, "weight", None))) + 1
         if shape_of(source(node))[dim] == args[6]:

@@ -37,7 +37,8 @@ def trouble(cutter: Cutter, node: fx.Node, cuts: Sequence[Tensor]) -> str:
     """
     strided = operation(node) == "slice" and argument(node, 4, "step", 1) != 1
     moves = is_movement(node) and (operation(node) not in _ORDERLY or strided)
-    for alive in () if operation(node) == "getitem" else cuts if moves else cuts[:1]:
+    none = node.op != "call_function" or operation(node) == "getitem"
+    for alive in () if none else cuts if moves else cuts[:1]:
         expected = cutter.pieces(node, alive)
         given = {n: cutter.value_masks(n, alive) for n in tensor_nodes(node)}
         if all(bool(mask.all()) for masks in (*expected, *given.values()) for mask in masks):

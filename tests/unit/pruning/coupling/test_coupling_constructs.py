@@ -26,6 +26,8 @@ def test_groups_are_those_found_by_hand(name: str) -> None:
     _, coupling = coupled(name)
     assert {group.name: group.size for group in coupling.groups()} == NETWORKS[name].groups
     assert {group.name for group in coupling.groups() if group.inexact} == NETWORKS[name].inexact
+    exact = [group.name for group in coupling.groups() if group.name not in NETWORKS[name].inexact]
+    assert [group.name for group in coupling.exact_groups()] == exact
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
