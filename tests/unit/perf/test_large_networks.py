@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from perf.large_networks import Phases, Size, missed, noise
 
 
