@@ -142,6 +142,15 @@ class Limits:
     def _measured(self) -> list[MeasuredLimit]:
         return [limit for limit in self.each if isinstance(limit, MeasuredLimit)]
 
+    def missed(self, network: Network) -> str:
+        """What a network is over beside modelled joules, as the end of a sentence that tells these; or ""."""
+        words = []
+        for limit in self.each:
+            found = limit.check(network)
+            if found.met != "yes" and not (isinstance(limit, PricedLimit) and limit.unit == "J"):
+                words.append(f", its {found.what} being {found.figure} where {found.asked} is asked")
+        return "".join(words)
+
     def met(self, network: Network) -> Met:
         """Whether a network meets all of them."""
         return all_of(found.met for found in self.checks(network))

@@ -277,8 +277,11 @@ def test_a_budget_of_time_or_memory_alone_is_one() -> None:
     board = paper(channel_step=4, pj_per_mac_dense=4, sram_kib=64, ps_per_mac=1000)
     ended = run(board, Budget(memory_bytes=3000))
     assert [(check.what, check.met) for check in ended.pruned.limits] == [("memory peak", "yes")]
-    with pytest.raises(BudgetUnreachable):
+    with pytest.raises(
+        BudgetUnreachable, match=r"its memory peak being .* where at most 100 B is asked"
+    ) as caught:
         run(board, Budget(memory_bytes=100))
+    assert "\n" not in str(caught.value)
 
 
 def test_the_joules_of_a_training_step_are_a_budget() -> None:
