@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -201,14 +202,25 @@ def _searched(run: Run) -> Network:
 
 
 def _check_samples(calibration: Samples, budget: Budget, judge: Judge | None, force: bool) -> None:
-    count = len(calibration.inputs)
+    count = _different(calibration.inputs, _FEWEST_SAMPLES)
     if count < _FEWEST_SAMPLES and not force:
+        what = f"{count} {'' if count == len(calibration) else 'different '}calibration samples"
         raise UsageError(
-            f"{count} calibration samples are too few to refit a network ({_FEWEST_SAMPLES} at least).",
+            f"{what} are too few to refit a network ({_FEWEST_SAMPLES} at least).",
             hint="Give more data, or --force to go on regardless.",
         )
     if budget.min_accuracy is not None and judge is None:
         raise UsageError("a lowest accuracy needs labelled validation data.", hint="Give --data with labels.")
+
+
+def _different(inputs: Tensor, enough: int) -> int:
+    """How many of the samples differ, counted as far as ``enough``."""
+    seen: set[bytes] = set()
+    for sample in inputs:
+        seen.add(hashlib.sha256(sample.detach().cpu().flatten().view(torch.uint8).numpy().data).digest())
+        if len(seen) >= enough:
+            break
+    return len(seen)
 
 
 def _prepare(

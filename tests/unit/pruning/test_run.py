@@ -190,6 +190,13 @@ def test_few_samples_are_refused_unless_forced(trained: nn.Module) -> None:
     assert pruned.steps
 
 
+def test_copies_of_a_sample_do_not_count(trained: nn.Module) -> None:
+    data = shapes(40, 1)
+    copies = Samples(data.inputs.repeat(4, 1, 1, 1), data.labels.repeat(4))
+    with pytest.raises(UsageError, match=r"^40 different calibration samples are too few"):
+        run(trained, calibration=copies)
+
+
 def test_without_labels_the_originals_own_answers_count(trained: nn.Module) -> None:
     data = shapes(256, 1)
     pruned, graph = run(trained, calibration=Samples(data.inputs, None), judge=None)
