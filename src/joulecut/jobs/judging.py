@@ -12,8 +12,9 @@ from torch import Tensor
 from joulecut.benchmarks.data.records import Dataset, Splits
 from joulecut.benchmarks.quality import check_scorable, predictions
 from joulecut.errors import UsageError
+from joulecut.jobs.authors import named_callable
 from joulecut.pruning.run import Judge
-from joulecut.workload.callables import AuthorsCode, find
+from joulecut.workload.callables import AuthorsCode
 from joulecut.workload.trace import Traced
 
 __all__ = ["Evaluation", "authors_judge", "check_fits", "chosen_judge", "data_judge"]
@@ -70,14 +71,9 @@ def chosen_judge(evaluation: Evaluation | str | None, validation: Dataset) -> Ju
     """
     if evaluation is None:
         return data_judge(validation)
-    if not isinstance(evaluation, str):
-        return authors_judge(evaluation)
-    hint = "Give package.module:callable or file.py:callable."
-    source, _, name = evaluation.rpartition(":")
-    found: object = find(source, name, hint=hint, failure=UsageError) if source else None
-    if not callable(found):
-        raise UsageError(f"{evaluation[:200]!r} is no callable that evaluates a network.", hint=hint)
-    return authors_judge(found)
+    if isinstance(evaluation, str):
+        return authors_judge(named_callable(evaluation, "evaluates a network"))
+    return authors_judge(evaluation)
 
 
 def check_fits(graph: Traced, splits: Splits) -> None:

@@ -19,12 +19,13 @@ from joulecut.benchmarks.data.records import Dataset, Splits
 from joulecut.benchmarks.quality import PairedDifference, evaluate, paired_difference
 from joulecut.benchmarks.training import TrainingRun, finetune, set_training
 from joulecut.errors import UsageError
+from joulecut.jobs.authors import named_callable
 from joulecut.jobs.training_cost import SensorOfTraining, costed
 from joulecut.pruning.coupling.cut import copied
 from joulecut.pruning.quality_records import TrainingCost
 from joulecut.pruning.run import Progress
 from joulecut.reports.text import points
-from joulecut.workload.callables import AuthorsCode, find
+from joulecut.workload.callables import AuthorsCode
 from joulecut.workload.from_torch import workload
 
 __all__ = ["Recovered", "Recovery", "bundled_loop", "chosen_recovery", "recovered"]
@@ -98,14 +99,9 @@ def chosen_recovery(
         raise UsageError("a recovery is either the bundled loop or one of your own.", hint="Leave one out.")
     if epochs:
         return "fine-tune", bundled_loop(epochs, seed=seed, progress=progress)
-    if own is None or callable(own):
-        return None if own is None else ("recovery", own)
-    hint = "Give package.module:callable or file.py:callable."
-    source, _, name = own.rpartition(":")
-    found: object = find(source, name, hint=hint, failure=UsageError) if source else None
-    if not callable(found):
-        raise UsageError(f"{own[:200]!r} is no callable that recovers a network.", hint=hint)
-    return "recovery", found
+    if own is None:
+        return None
+    return "recovery", named_callable(own, "recovers a network") if isinstance(own, str) else own
 
 
 def recovered(
