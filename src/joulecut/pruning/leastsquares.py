@@ -20,8 +20,6 @@ _ENOUGH: Final = 10
 """Rows for each column from which on the ridge does not matter."""
 _FACTORS: Final = (1.0, 10.0, 100.0, 1e3, 1e4)
 """Of the ridges tried where rows are few."""
-_FREE: Final = 1e-4
-"""Of the penalty of a constant in the system of the rows, which none would make singular."""
 _LARGE: Final = 10_000
 """Entries of a product from which on it is split among threads by rows and columns, never along its sum."""
 
@@ -113,9 +111,9 @@ class Problem:
 
     With fewer rows than columns the equivalent system of the rows is solved,
 
-        W = W0 + D^-1 X' (X D^-1 X' + rows)^-1 (T - X W0)
+        W = W0 + X' (X X' + p)^-1 (T - X W0)
 
-    with D the penalties x rows (Saunders, Gammerman & Vovk 1998, "Ridge regression learning algorithm in dual
+    with p the penalty x rows (Saunders, Gammerman & Vovk 1998, "Ridge regression learning algorithm in dual
     variables", ICML): exact, and a layer of 25,000 inputs takes no more than its rows. Where rows are few the
     ridge is chosen on samples held out, not rows: positions of one image are not independent.
 
@@ -139,14 +137,14 @@ class Problem:
         """Weights for targets, float [groups, rows, outputs]: float64 [groups, columns, outputs]."""
         scaled = target * self.scale
         if self._solver is None:
-            self._solver = self._with(self._chosen(scaled), slice(None))
+            self._solver = self._system(slice(None)).with_ridge(self._chosen(scaled))
         return self._solver(scaled)
 
-    def _with(self, ridge: float, rows: slice) -> _Solves:
+    def _system(self, rows: slice) -> _ByRows | _ByColumns:
         x = self.scaled[:, rows]
         if x.shape[1] < x.shape[2] and x.shape[0] == 1:
-            return _ByRows(x, self.previous, ridge, self.constant)
-        return _ByColumns(x, self.previous, ridge, self.constant)
+            return _ByRows(x, self.previous, self.constant)
+        return _ByColumns(x, self.previous, self.constant)
 
     def _chosen(self, scaled: Tensor) -> float:
         """The ridge: as given with ten rows for each column, else the best on the last quarter of samples."""
@@ -156,9 +154,9 @@ class Problem:
         first = int(self.sample[0]) + (int(self.sample[-1]) - int(self.sample[0]) + 1) * 3 // 4
         cut = int((self.sample < max(first, int(self.sample[0]) + 1)).sum())
         train, held_out = slice(0, cut), slice(cut, rows)
-        errors = []
+        system, errors = self._system(train), []
         for factor in _FACTORS:
-            w = self._with(self.ridge * factor, train)(scaled[:, train])
+            w = system.with_ridge(self.ridge * factor)(scaled[:, train])
             error = self.scaled[:, held_out] @ w.float() - scaled[:, held_out]
             with one_thread():
                 errors.append(float(error.double().square().sum()))
@@ -171,37 +169,51 @@ _Solves = Callable[[Tensor], Tensor]
 class _ByColumns:
     """The normal equations of the columns."""
 
-    def __init__(self, x: Tensor, previous: Tensor, ridge: float, constant: bool) -> None:
-        self._x = x
-        self._solver = Solver(gram(x, constant), previous, ridge)
+    def __init__(self, x: Tensor, previous: Tensor, constant: bool) -> None:
+        self._x, self._previous = x, previous
+        self._gram = gram(x, constant)
 
-    def __call__(self, target: Tensor) -> Tensor:
-        return self._solver(product(self._x, target) / max(self._x.shape[1], 1))
+    def with_ridge(self, ridge: float) -> _Solves:
+        """From targets to weights."""
+        solver = Solver(self._gram, self._previous, ridge)
+        return lambda target: solver(product(self._x, target) / max(self._x.shape[1], 1))
 
 
 class _ByRows:
-    """The system of the rows, fewer than the columns; a constant is all but free to move."""
+    """The system of the rows, fewer than the columns; a constant, which nothing pulls, is projected out."""
 
-    def __init__(self, x: Tensor, previous: Tensor, ridge: float, constant: bool) -> None:
-        self._x, self._previous = x[0], previous[0].double()
+    def __init__(self, x: Tensor, previous: Tensor, constant: bool) -> None:
+        self._constant = x[0, :, -1:] if constant else x[0, :, :0]
+        self._x = x[0, :, :-1] if constant else x[0]
+        self._previous = previous[0, :-1] if constant else previous[0]
+        self._centred = self._x - self._along(self._x)
+        self._kernel = product(self._centred.T[None], self._centred.T[None])[0]
+        with one_thread():
+            self._level = float(self._x.square().double().mean(0).mean())
+
+    def with_ridge(self, ridge: float) -> _Solves:
+        """From targets to weights."""
         rows = len(self._x)
+        penalty = rows * ((ridge + 1e-6) * max(self._level, _FLOOR) + _FLOOR)
         with one_thread():
-            diagonal = self._x.double().square().mean(0)
-        penalty = (ridge * (diagonal[:-1] if constant else diagonal).mean().clamp_min(_FLOOR)).expand_as(
-            diagonal
-        )
-        penalty = penalty * (1 + 1e-6 / max(ridge, _FLOOR)) + _FLOOR
-        if constant:
-            penalty = torch.cat([penalty[:-1], penalty[-1:] * _FREE])
-        self._shrunk = (self._x / (penalty * rows).sqrt()).float()
-        self._back = (penalty * rows).rsqrt()
-        kernel = product(self._shrunk.T[None], self._shrunk.T[None])[0]
-        with one_thread():
-            self._factor = torch.linalg.cholesky(kernel + torch.eye(rows, dtype=torch.float64))
+            factor = torch.linalg.cholesky(self._kernel / penalty + torch.eye(rows, dtype=torch.float64))
 
-    def __call__(self, target: Tensor) -> Tensor:
-        error = target[0].double() - (self._x @ self._previous.float()).double()
-        with one_thread():
-            dual = torch.cholesky_solve(error, self._factor)
-        step = (self._shrunk.T @ dual.float()).double() * self._back[:, None]
-        return (self._previous + step)[None]
+        def solved(target: Tensor) -> Tensor:
+            error = target[0] - self._x @ self._previous.float()
+            with one_thread():
+                dual = torch.cholesky_solve((error - self._along(error)).double(), factor)
+            weights = self._previous.double() + (self._centred.T @ dual.float()).double() / penalty
+            return torch.cat([weights, self._bias(target[0], weights)])[None]
+
+        return solved
+
+    def _bias(self, target: Tensor, weights: Tensor) -> Tensor:
+        """The best weights of the constant beside these of the inputs; none without a constant."""
+        left = target.double() - self._x.double() @ weights
+        return (self._constant.T.double() @ left) / self._constant.double().square().sum().clamp_min(_FLOOR)
+
+    def _along(self, values: Tensor) -> Tensor:
+        """The part of values, by column, that the constant explains."""
+        if not self._constant.shape[1]:
+            return torch.zeros(())
+        return self._constant @ (self._constant.T @ values / self._constant.square().sum())
