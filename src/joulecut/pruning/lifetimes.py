@@ -25,7 +25,7 @@ class Buffer:
 
     Attributes:
         value: what it is as large as.
-        node: the node whose value that is; None for a result that nothing reads.
+        node: a node whose value is as large, with the same channels; None where there is none.
         first: number of the operation that makes it; 0 for an input.
         last: number of the last operation that reads it; as many as there are for an output.
         given: it belongs to the caller.
@@ -144,7 +144,13 @@ def _storage(value: Tensor) -> StorageWeakRef:
 
 
 def _named(node: fx.Node, value: Tensor) -> fx.Node | None:
-    """The node whose value this is: of several results the one that takes it out."""
+    """The node whose value this is: of several results the one that takes it out, or one as large.
+
+    Nothing takes out the indices of a pool that only returns its values, and they are cut as these are.
+    """
     if isinstance(node.meta.get("val"), Tensor):
         return node
-    return next((user for user in node.users if _storage(value) in map(_storage, _tensors(user))), None)
+    takers = [(user, taken) for user in node.users for taken in _tensors(user)]
+    same = (user for user, taken in takers if _storage(taken) == _storage(value))
+    as_large = (user for user, taken in takers if taken.shape == value.shape)
+    return next(same, None) or next(as_large, None)
