@@ -187,7 +187,9 @@ class Finish:
                 strict=True,
             )
         ]
-        return quality_pair(sides[0], sides[1], self.splits.test, seed=self.seed)
+        pair = comparison.pairs[0]
+        decides = pair.cpu_ratio if pair.contended else pair.ratio
+        return quality_pair(sides[0], sides[1], self.splits.test, latency_ratio=decides, seed=self.seed)
 
     def _limits(self) -> tuple[LimitCheck, ...]:
         """Each limit as the search saw it, and the lowest accuracy on all validation samples."""

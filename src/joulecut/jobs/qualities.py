@@ -37,13 +37,16 @@ class Side:
     training: tuple[TrainingCost, ...] = ()
 
 
-def quality_pair(before: Side, after: Side, test: Dataset, *, seed: int = 0) -> QualityPair:
+def quality_pair(
+    before: Side, after: Side, test: Dataset, *, latency_ratio: Estimate | None = None, seed: int = 0
+) -> QualityPair:
     """Score both networks on the same samples.
 
     Args:
         before: the original.
         after: the result.
         test: samples that no choice was made on.
+        latency_ratio: time after over before, paired.
         seed: of the bootstraps.
 
     Raises:
@@ -61,6 +64,7 @@ def quality_pair(before: Side, after: Side, test: Dataset, *, seed: int = 0) -> 
         macro_f1_change=f1_change.change,
         macro_f1_change_lo=f1_change.lo,
         macro_f1_change_hi=f1_change.hi,
+        latency_ratio=latency_ratio,
     )
 
 

@@ -106,6 +106,8 @@ class QualityPair:
         macro_f1_change: macro-F1 after less macro-F1 before; None in files of earlier versions.
         macro_f1_change_lo: lower bound.
         macro_f1_change_hi: upper bound.
+        latency_ratio: time of an inference after over before in onnxruntime, measured call by call in
+            turns; on a busy machine that of the CPU time. None when not benchmarked.
     """
 
     before: Quality
@@ -116,3 +118,4 @@ class QualityPair:
     macro_f1_change: float | None = None
     macro_f1_change_lo: float | None = None
     macro_f1_change_hi: float | None = None
+    latency_ratio: Estimate | None = None

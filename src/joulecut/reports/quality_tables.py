@@ -42,7 +42,12 @@ def quality_table(pair: QualityPair) -> Table:
         _plain("Size on disk", before.size_bytes, after.size_bytes, "B"),
         _plain("Parameters", before.parameters, after.parameters, ""),
         _energy(before.inference_energy, after.inference_energy),
-        ("Latency in onnxruntime", _optional(before.latency), _optional(after.latency), ""),
+        (
+            "Latency in onnxruntime",
+            _optional(before.latency),
+            _optional(after.latency),
+            "" if pair.latency_ratio is None else f"{spread(pair.latency_ratio)} left",
+        ),
         _peak(before.memory_peak, after.memory_peak),
         ("Training time", _seconds(before), _seconds(after), ""),
         ("Training energy", _joules(before), _joules(after), ""),

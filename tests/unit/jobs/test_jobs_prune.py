@@ -114,6 +114,8 @@ def test_the_quality_is_that_of_both_networks_on_the_same_samples(result: PruneR
     assert quality.after.split == "test, 100 samples"
     assert quality.after.training_s == 0
     assert (quality.before.training, quality.after.training) == ((), ())
+    (pair,) = result.comparison.pairs
+    assert quality.latency_ratio == (pair.cpu_ratio if pair.contended else pair.ratio)
     assert (quality.before.training_energy, quality.after.training_energy) == (None, None)
 
 
