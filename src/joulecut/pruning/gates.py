@@ -168,11 +168,14 @@ class _Watch:
         return leaf
 
     def _hook(self, value: Tensor, gate: _Gate) -> None:
-        content = value.detach()
+        content, total = (
+            value.detach(),
+            self.total,
+        )  # not self, which holds values: they would hold each other
 
         def add(gradient: Tensor) -> None:
             sums = gate.sums(content * gradient).double()
-            self.total[gate.group] = self.total[gate.group] + sums if gate.group in self.total else sums
+            total[gate.group] = total[gate.group] + sums if gate.group in total else sums
 
         value.register_hook(add)  # type: ignore[no-untyped-call]
 

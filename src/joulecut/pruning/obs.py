@@ -35,6 +35,7 @@ _FEWEST_ROWS = 6_000
 _GRADIENT_SAMPLES = 512
 _TINY = 1e-12
 _JITTER = 1e-5
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,7 +146,8 @@ def eliminate(
     """Take channels out of a group, the cheapest block first, until one block would be left.
 
     Each block leaves the width on a multiple of the step, and its cost is that of all its channels at once,
-    given that those before it are gone and their readers are solved anew. Ties break by index.
+    given that those before it are gone and their readers are solved anew. In groups of more than 64 steps
+    several blocks are chosen at a time, a 64th of the width. Ties break by index.
 
     Yields:
         The blocks in order; none for a group that no dense layer with known moments reads.
@@ -153,12 +155,21 @@ def eliminate(
     problems = _problems(network, group, layers, moments)
     living = list(network.kept[group.name])
     while problems and (count := (len(living) - 1) % step + 1) < len(living):
+        count += min(len(living) // _AT_ONCE, len(living) - count - 1) // step * step
         costs = sum((p.costs() for p in problems), torch.zeros(len(living), dtype=torch.float64))
-        chosen = costs.argsort(stable=True)[:count].sort().values
-        cost = sum(p.remove(chosen) for p in problems)
-        yield Block(tuple(living[i] for i in chosen.tolist()), max(cost, 0.0))
-        gone = set(chosen.tolist())
+        first = (len(living) - 1) % step + 1
+        chosen = [part.sort().values for part in _split(costs.argsort(stable=True)[:count], first, step)]
+        each = sum((p.remove(torch.cat(chosen)) for p in problems), torch.zeros(count, dtype=torch.float64))
+        for part, cost in zip(chosen, _split(each, first, step), strict=True):
+            yield Block(tuple(living[i] for i in part.tolist()), max(float(cost.sum()), 0.0))
+        gone = set(torch.cat(chosen).tolist())
         living = [channel for i, channel in enumerate(living) if i not in gone]
+
+
+def _split(values: Tensor, first: int, step: int) -> tuple[Tensor, ...]:
+    """The first few, then as many as the step at a time."""
+    rest = values[first:]
+    return values[:first], *(torch.split(rest, step) if len(rest) else ())
 
 
 def removal_costs(network: Network, inputs: Tensor, *, seed: int) -> dict[str, Tensor]:
@@ -222,11 +233,11 @@ class _Reader:
         ).sum(1)
         return costs
 
-    def remove(self, channels: Tensor) -> float:
+    def remove(self, channels: Tensor) -> Tensor:
         """Take channels out, and solve the rest anew.
 
         Returns:
-            The cost of all of them together.
+            The cost of each, given that those before it are gone: float64 [channels].
         """
         gone = self.at[channels].flatten()
         stays = torch.ones(len(self.inverse), dtype=torch.bool)
@@ -243,4 +254,5 @@ class _Reader:
         left = torch.ones(len(self.at), dtype=torch.bool)
         left[channels] = False
         self.at = place[self.at[left]]
-        return 0.5 * float(half.square().sum())
+        costs: Tensor = 0.5 * half.square().sum(1).reshape(len(channels), -1).sum(1)
+        return costs
