@@ -37,7 +37,8 @@ PRUNED = PruneRecord(
     (PruneStep(0, CANDIDATE, (CANDIDATE,), "cheapest", JOULES, 0.5, 0.1, None, 0.2),),
     (Refusal("b", 4, "no rule for sort", "aten.sort", "net.py:3"),), {"a.conv": (2, 4)}, (("pruned", 0.9),),
     QualityPair(QUALITY, QUALITY, 0.0, -0.01, 0.01, 0.0, -0.02, 0.02, RATIO), "faster",
-    {"other": (JOULES, JOULES)}, {"seed": "0"}, ("rolled back",), (LimitCheck("memory peak", "at most 2 kB", BYTES, "yes"),),
+    {"other": (JOULES, JOULES)}, {"seed": "0"}, ("rolled back",),
+    (LimitCheck("memory peak", "at most 2 kB", BYTES, "yes"),),
 )  # fmt: skip
 REPORT = LatencyReport("a.onnx", 100, SECONDS, SECONDS, None, SECONDS, None, False, {"threads": "1"})
 COMPARED = Comparison((REPORT, REPORT), (PairRatio("a", "b", RATIO, RATIO, "faster", 0.02, False, 3),), {})
