@@ -20,6 +20,7 @@ from joulecut.pruning.records import Candidate
 from joulecut.pruning.refit import Teacher
 from joulecut.pruning.settings import SearchSettings
 from joulecut.pruning.weights.aligning import realigned
+from joulecut.pruning.weights.options import repriced
 from joulecut.pruning.weights.prices import declared_patterns
 
 __all__ = ["Search", "Step", "loss_against"]
@@ -160,7 +161,7 @@ class Search:
         """
         found: list[tuple[Option, float]] = []
         for source in self.sources:
-            options = [option for option in source(view) if not banned(option)]
+            options = repriced((option for option in source(view) if not banned(option)), view)
             useful = [(option, needs.useful(option.saving_j, option.build)) for option in options]
             helping = [(option, amount) for option, amount in useful if amount > 0]
             helping.sort(key=lambda item: (item[0].cost / item[1], item[0].key))

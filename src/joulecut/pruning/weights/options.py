@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -14,13 +14,14 @@ from joulecut.hw_models.sparsity import WeightPattern, Zeros, sparse_price
 from joulecut.pruning.candidates.option import Option, View
 from joulecut.pruning.leastsquares import Gram
 from joulecut.pruning.network import Network
+from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.refit import Teacher, refit
 from joulecut.pruning.settings import RefitSettings, SearchSettings
 from joulecut.pruning.solvable import SolvableLayer
-from joulecut.pruning.weights.aligning import grouped_pattern
+from joulecut.pruning.weights.aligning import grouped_pattern, realigned
 from joulecut.pruning.weights.choosing import LayerShape, chosen
 from joulecut.pruning.weights.masks import Amount, as_matrix, keep_mask, zero_share
-from joulecut.pruning.weights.prices import declared_patterns, weight_price
+from joulecut.pruning.weights.prices import declared_patterns, saved_j, weight_price
 from joulecut.pruning.weights.sequence import (
     layer_shape,
     packed_weights,
@@ -32,7 +33,7 @@ from joulecut.pruning.weights.solving import MaskedProblem, masked_solve
 from joulecut.pruning.weights.statistics import input_moments, output_importance
 from joulecut.workload.layer import LayerWork
 
-__all__ = ["WeightOptions", "refit_with_zeros"]
+__all__ = ["WeightOptions", "refit_with_zeros", "repriced"]
 
 _SHARES: Final = (0.5, 0.65, 0.8, 0.9)
 """Shares of zeros that a layer takes one after another; below a half, positions cost what zeros save."""
@@ -65,6 +66,31 @@ def refit_with_zeros(
         return chosen(problem.gram, best, shape, pattern, Amount(), ridge=problem.ridge)[0]
 
     return solved_in_order(network, teacher, settings, choose)
+
+
+def repriced(options: Iterable[Option], view: View) -> list[Option]:
+    """Options with what they really save where the network has zeros that save joules.
+
+    A layer that is priced by its zeros has less to lose than a dense one, and more where it becomes too small
+    for them. Blocks keep their price, as each would take a refit to be built.
+    """
+    found, layers = list(options), view.teacher.layers
+    spared_j = saved_j(view.network, layers, view.pricer)
+    if not spared_j:
+        return found
+    patterns = declared_patterns(view.pricer.device)
+    before_j = _total_j(view.network, view.pricer) - spared_j
+
+    def true_j(option: Option) -> float:
+        network = realigned(option.build(), view.network, layers, patterns)
+        return before_j - _total_j(network, view.pricer) + saved_j(network, layers, view.pricer)
+
+    cut = ("channels", "nodes")
+    return [replace(each, saving_j=true_j(each)) if each.kind in cut else each for each in found]
+
+
+def _total_j(network: Network, pricer: Pricer) -> float:
+    return pricer.total_j({name: len(kept) for name, kept in network.kept.items()}, network.gone)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
