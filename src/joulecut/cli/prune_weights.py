@@ -16,7 +16,7 @@ def add_weight_arguments(parser: argparse.ArgumentParser) -> None:
         "--pattern",
         metavar="2:4|4x1|threshold",
         help="weights: where zeros may stand: n of every m inputs stay, whole blocks of outputs x inputs go, "
-        "or any weight (threshold, with --threshold, --share or --count)",
+        "or any weight (threshold, with --threshold, or --share or --count of all the weights together)",
     )
 
 
