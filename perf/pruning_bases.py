@@ -71,7 +71,9 @@ def _changed(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 class Recipe:
     """How a network is trained, and for one epoch after a cut: the same for every method.
 
-    ``tune_rate`` is the best for the peers on validation data, from a few tried.
+    ``tune_rate`` is the best for a peer on validation images, of what was tried: a ResNet-8 cut by L2 norms
+    to 30 % of its energy reaches 90.6, 90.7, 90.9 and 90.4 % at 0.02, 0.05, 0.1 and 0.2, a transformer at
+    50 % 86.1 and 87.3 % at 5e-4 and 1e-3.
     """
 
     loop: Callable[[nn.Module, Dataset, int, float, int, bool], None]
@@ -114,8 +116,8 @@ def tuned(network: nn.Module, recipe: Recipe, data: Dataset, seed: int) -> None:
     recipe.loop(network, data, 1, recipe.tune_rate, seed, False)
 
 
-_SGD: Final = Recipe(one_cycle, epochs=10, rate=0.2, tune_rate=0.02)
-_ADAM: Final = Recipe(adam_w, epochs=15, rate=2e-3, tune_rate=5e-4)
+_SGD: Final = Recipe(one_cycle, epochs=10, rate=0.2, tune_rate=0.1)
+_ADAM: Final = Recipe(adam_w, epochs=15, rate=2e-3, tune_rate=1e-3)
 NETWORKS: Final = {
     base.name: base
     for base in (

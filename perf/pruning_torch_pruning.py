@@ -141,18 +141,19 @@ def _widths(space: Space, model: nn.Module) -> dict[str, int]:
 
 
 def _recalibrate(field: Field, model: nn.Module) -> None:
-    """Batch-norm statistics of the calibration images, in one pass of torch's own."""
+    """Batch-norm statistics of one batch of calibration images."""
     norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
     if not norms:
         return
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
+        norm.momentum = 1.0
     model.train()
     with torch.no_grad():
-        for images in torch.split(field.inputs[:TAYLOR_SAMPLES], 256):
-            model(images)
+        model(field.inputs[:TAYLOR_SAMPLES])
     model.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def _nothing(field: Field, model: nn.Module) -> None:
