@@ -152,8 +152,9 @@ def recovered(
     before, after = (evaluate(one, splits.validation) for one in (module, candidate))
     change = paired_difference(before.correct, after.correct, seed=seed)
     kept = change.lo > 0
-    row = (f"{name}{'' if kept else ', not kept'}", after.accuracy)
-    note = _note(name, change, kept, len(splits.validation))
+    title = name if name.startswith(stage) else f"{stage} {name}"
+    row = (f"{title}{'' if kept else ', not kept'}", after.accuracy)
+    note = _note(title, change, kept, len(splits.validation))
     return Recovered(candidate if kept else module, row, replace(cost, kept=kept), note)
 
 

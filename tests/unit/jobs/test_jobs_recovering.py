@@ -96,7 +96,7 @@ def test_what_gains_nothing_is_rolled_back() -> None:
     weights = state(before)
     assert found.module is before
     assert not found.cost.kept
-    assert found.row[0] == "shake, not kept"
+    assert found.row[0] == "recovery shake, not kept"
     assert "were rolled back" in found.note
     assert found.note.endswith("which shows no gain.")
     assert all(torch.equal(weights[key], tensor) for key, tensor in state(found.module).items())
