@@ -268,9 +268,8 @@ def _clean(state: Walk, node: fx.Node, found: Sequence[Tensor]) -> Labels:
         if not varies(label):
             state.freeze((kept.pop(()),), node, _ONLY)
         elif not torch.equal(twin, label):
-            pairs = torch.stack([twin.flatten(), label.flatten()])
-            cells = torch.unique(pairs, dim=1, return_inverse=True)[1]
-            table = state.ids.fresh([int(cells.max()) + 1], [0])[cells].reshape(label.shape)
+            cells = torch.unique(twin * state.ids.count + label, return_inverse=True)[1]
+            table = state.ids.fresh([int(cells.max()) + 1], [0])[cells]
             state.ids.factor(table, twin, label, state.reason(node, _COUPLED))
             kept[tuple(varies(label))] = table
     return tuple(kept.values())

@@ -128,7 +128,7 @@ def concatenated(walk: Walk, node: fx.Node) -> Labels:
         shape, labels = (*one.shape[:dim], 1, *one.shape[dim:]), tuple(x.unsqueeze(dim) for x in one.labels)
         values[k] = Value(None, shape, labels)
     alphabet = "abcdefgh"[:ndim]
-    pieces = [chr(ord("A") + i) for i in range(len(values))]
+    pieces = [chr(256 + i) for i in range(len(values))]
     terms = [alphabet[:dim] + piece + alphabet[dim + 1 :] for piece in pieces]
     join(walk, node, ",".join(terms) + "->" + alphabet + "".join(pieces), values, "through")
     beside = {tuple(varies(x)): x for one in values for x in one.labels if x.shape[dim] == 1}

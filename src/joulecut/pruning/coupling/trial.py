@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, fx
 from torch.fx.node import map_aggregate
 
-from joulecut.pruning.coupling.cut import Cutter
+from joulecut.pruning.coupling.cut import Cutter, Masks, retargeted
 from joulecut.pruning.coupling.propagate import shape_of, tensor_nodes
 from joulecut.pruning.coupling.rules_values import is_movement, run
-from joulecut.pruning.coupling.sizes import Masks, retargeted
 from joulecut.workload.trace import argument, operation, source
 
 __all__ = ["trouble"]

@@ -64,6 +64,12 @@ def shifted(a: Tensor, b: Tensor) -> Tensor:
     return out + 0 * b
 
 
+def unread(a: Tensor, b: Tensor) -> Tensor:
+    """A layout that fixes the number of channels, which nothing reads."""
+    a.reshape(-1, 8).reshape(-1, 2, 4).sum(1)
+    return a + b
+
+
 def two_tables(a: Tensor, b: Tensor) -> Tensor:
     """The same channels as a table of 2 x 4 and as one of 4 x 2."""
     two, four = a.view(*a.shape[:2], 2, 4), a.view(*a.shape[:2], 4, 2)
@@ -86,6 +92,10 @@ CASES: dict[str, Awkward] = {
     ),
     "repeated": Awkward(lambda a, b: a.repeat(1, 1, 2) + b.repeat_interleave(2, -1), {"a": 4, "last": 7}, 16),
     "beside itself": Awkward(lambda a, b: torch.cat([a, a.relu(), b], -1), {"a": 8, "b": 8, "last": 7}, 24),
+    "beside itself many times": Awkward(
+        lambda a, b: torch.cat([a] * 39 + [b], -1), {"a": 8, "b": 8, "last": 7}, 320
+    ),
+    "read by nothing": Awkward(unread, {"a": 8, "last": 7}),
     "normalised": Awkward(lambda a, b: functional.normalize(a, dim=-1) * b, {"a": 8, "last": 7}),
     "turned halves": Awkward(
         lambda a, b: scores(a, b, turned_halves), {"a": 2, "a#2": 2, "a#3": 2, "last": 7}
