@@ -10,7 +10,7 @@ one that leaves gaps needs more. Views share the memory of what they look at. A 
 activation, a sum, a batch norm) writes over an operand that nothing reads later, as runtimes do; the input
 belongs to the caller and is never written over. Where the device file names an SRAM, the weights lie in flash
 and the peak is that of the activations alone. Workspaces inside an operation (im2col, partial attention) and
-the runtime's own tables are not counted.
+the runtime's own tables are not counted; a state that a recurrent layer returns unread counts whole.
 """
 
 from __future__ import annotations
