@@ -16,7 +16,7 @@ from joulecut.pruning.settings import RefitSettings
 
 IN_PLACE = {"windows", "writes"}
 TIED = {"language"}
-"""Its last layer is its embedding, and neither is solved: an error behind them is all that the refit leaves."""
+"""Its last layer is its embedding, and neither is solved: their own error is not made up for."""
 SETTINGS = RefitSettings(rows=1000, passes=1)
 
 
