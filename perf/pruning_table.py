@@ -140,7 +140,7 @@ def report(results: Results, network: str, methods: Sequence[str]) -> str:
     lines = [
         f"\n{network}: test accuracy of the recalibrated base {bases} %, as trained {trained} % "
         f"(seeds {', '.join(map(str, seeds))})",
-        f"{'':<32}{'points lost at ' + heads + ' %':<30}{'after one epoch':<30}{'factor at 1 point':<22}"
+        f"{'':<32}{'points lost at ' + heads + ' %':<34}{'after one epoch':<28}{'factor at 1 point':<22}"
         f"{'picked, its loss':<18}{'CPU s':>7}  seeds",
     ]
     factors = {}
@@ -163,7 +163,7 @@ def _line(results: Results, network: str, method: str, found: Factor) -> str:
     pick = f"{statistics.fmean(f for f, _ in picks):.2f}, {statistics.fmean(loss for _, loss in picks):.2f}"
     took = seconds(results, network, method) or 0.0
     seeds = len(results.seeds(network, method))
-    return f"{method:<32}{cut:<30}{epoch:<30}{found!s:<22}{pick:<18}{took:>7.1f}  {seeds}"
+    return f"{method:<32}{cut:<34}{epoch:<28}{found!s:<22}{pick:<18}{took:>7.1f}  {seeds}"
 
 
 def _number(value: float | None) -> str:
