@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from joulecut.errors import BudgetUnreachable
 from joulecut.pruning.records import Budget
 from joulecut.pruning.run import Pruned, Samples, prune_path
-from joulecut.pruning.settings import Effort, SearchSettings
+from joulecut.pruning.settings import Effort, search_settings
 from joulecut.workload.from_torch import layer_works
 from perf.pruning_field import Clock, Field, Point
 
@@ -27,7 +27,7 @@ def searched(effort: Effort) -> Callable[[Field, Sequence[float]], Iterator[Poin
                 budgets=[Budget(share=budget) for budget in budgets],
                 calibration=Samples(field.inputs, field.labels),
                 judge=field.judge,
-                settings=SearchSettings(seed=field.seed, effort=effort),
+                settings=search_settings(effort, seed=field.seed),
             )
         for budget in budgets:
             try:

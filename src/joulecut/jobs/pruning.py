@@ -27,7 +27,7 @@ from joulecut.pruning.quality_records import TrainingCost
 from joulecut.pruning.rankings import Ranking, WeightScore
 from joulecut.pruning.records import Budget
 from joulecut.pruning.run import Judge, Progress, Pruned, Samples, prune_channels, silent
-from joulecut.pruning.settings import Effort, SearchSettings, Strategy
+from joulecut.pruning.settings import Effort, SearchSettings, Strategy, search_settings
 from joulecut.pruning.weights.prices import declared_patterns
 from joulecut.workload.from_torch import layer_works
 from joulecut.workload.sources import LoadedModel
@@ -114,9 +114,7 @@ def prune(
     chosen = chosen_recovery(finetune_epochs, recovery, seed=seed, progress=report)
     if chosen is not None and splits.train is None:
         raise UsageError("there are no training data to fine-tune on.", hint="Leave --finetune out.")
-    search = settings or SearchSettings(
-        seed=seed, strategy=strategy, layer=layer, effort=effort, ranking=ranking
-    )
+    search = settings or search_settings(effort, seed=seed, strategy=strategy, layer=layer, ranking=ranking)
     kept = None if checkpoint is None else Path(checkpoint)
     judge = chosen_judge(evaluation, splits.validation)
     with _kept(kept), chosen_meters(limit, spec, graph.inputs, sensor) as meters:

@@ -28,7 +28,7 @@ from joulecut.pruning.readout import readout_layer, soft_readout
 from joulecut.pruning.records import Budget, LimitCheck, PruneStep, Refusal
 from joulecut.pruning.recover import matched_moments, output_moments, recalibrated
 from joulecut.pruning.refit import refit, teach
-from joulecut.pruning.settings import RefitSettings, SearchSettings
+from joulecut.pruning.settings import SearchSettings
 from joulecut.pruning.staged import is_large, staged
 from joulecut.pruning.state import Judge, Progress, Run, Samples, samples_that_fit, silent, stuck
 from joulecut.pruning.training_step import budget_pricer
@@ -292,7 +292,9 @@ def _finish(run: Run, network: Network) -> Network:
     """The last refit on more samples, and its variants: validation chooses."""
     run.progress("refitting", 0, 1)
     samples = run.final_samples
-    settings = RefitSettings(rows=30_000, ridge=run.settings.refit.ridge, passes=4)
+    refits = run.settings.refit
+    sensitivity = 0.0 if is_large(run) else refits.sensitivity  # gradients of all samples would not fit
+    settings = replace(refits, rows=30_000, passes=4, sensitivity=sensitivity)
     teacher, patterns = teach(run.folded, samples.inputs, settings), declared_patterns(run.device)
     plain = (
         refit_with_zeros(network, teacher, settings, patterns)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from joulecut.pruning.rankings import Ranking, WeightScore
 
-__all__ = ["Effort", "RefitSettings", "SearchSettings", "Strategy"]
+__all__ = ["Effort", "RefitSettings", "SearchSettings", "Strategy", "search_settings"]
 
 Effort = Literal["quick", "full"]
 Strategy = Literal["channels", "nodes", "blocks", "weights", "auto"]
@@ -80,3 +80,18 @@ class SearchSettings:
     layer: str = ""
     effort: Effort = "full"
     ranking: str | Ranking | WeightScore = ""
+
+
+def search_settings(effort: Effort, **others: Any) -> SearchSettings:
+    """The settings of an effort: ``quick`` refits on fewer samples, as it saves at the search already.
+
+    Args:
+        effort: how hard to look.
+        others: further fields of ``SearchSettings``.
+
+    >>> search_settings("quick").final_samples, search_settings("full", seed=3).seed
+    (2048, 3)
+    """
+    if effort == "quick":
+        others = {"samples": 1024, "final_samples": 2048, **others}
+    return SearchSettings(effort=effort, **others)

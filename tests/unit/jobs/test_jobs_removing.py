@@ -134,7 +134,9 @@ def test_what_is_no_recipe_and_no_module_is_told(tmp_path: Path) -> None:
 def test_removals_that_cannot_be() -> None:
     with pytest.raises(UsageError, match=r"no node of 1\.a is chosen"):
         jc.prune_nodes(network(), EXAMPLE, "1.a", threshold=0.0, device=DEVICE)
-    with pytest.raises(UsageError, match=r"no block '0' that can be removed. Blocks and layers that can: 1, 2\."):
+    with pytest.raises(
+        UsageError, match=r"no block '0' that can be removed. Blocks and layers that can: 1, 2\."
+    ):
         jc.remove_blocks(network(), EXAMPLE, ["0"], device=DEVICE)
     with pytest.raises(UsageError, match="no block is named"):
         jc.remove_blocks(network(), EXAMPLE, [], device=DEVICE)

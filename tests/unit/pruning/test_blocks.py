@@ -252,7 +252,8 @@ def test_what_is_no_block_on_a_skip_is_not_offered(factory: Callable[[], nn.Modu
 
 def test_unknown_blocks_are_refused() -> None:
     _, traced = captured(resnet, 3, 8, 8)
-    with pytest.raises(UsageError, match=r"no block '3' that can be removed. Blocks and layers that can: 1, 2, 4"):
+    says = r"no block '3' that can be removed. Blocks and layers that can: 1, 2, 4"
+    with pytest.raises(UsageError, match=says):
         without_blocks(traced, ["3"])
     _, other = captured(Transformer, 5, 6)
     with pytest.raises(UsageError, match=r"blocks.0 is no part of Sequential"):
