@@ -87,7 +87,7 @@ def test_a_checkpoint_changes_nothing(tmp_path: Path) -> None:
         ({"budget": Budget(share=0.7)}, "budget"),
         ({"settings": dataclasses.replace(FINE, seed=1)}, "settings"),
         ({"device": dataclasses.replace(SPEC, channel_step=2)}, "device"),
-        ({"calibration": Samples(torch.ones(192, *EXACT["residual"].shape), None)}, "data"),
+        ({"calibration": Samples(torch.rand(192, *EXACT["residual"].shape), None)}, "data"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(options: dict[str, Any], what: str, tmp_path: Path) -> None:
