@@ -77,7 +77,7 @@ def test_a_file_that_grows_too_large_is_not_left_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["pruning", "benchmarking in onnxruntime"])
-def test_ctrl_c_at_any_stage_leaves_nothing(tmp_path: Path, stage: str) -> None:
+def test_ctrl_c_at_any_stage_leaves_the_state_of_the_search_alone(tmp_path: Path, stage: str) -> None:
     made, scratch = tmp_path / "made", tmp_path / "scratch"
     made.mkdir()
     scratch.mkdir()
@@ -95,4 +95,9 @@ def test_ctrl_c_at_any_stage_leaves_nothing(tmp_path: Path, stage: str) -> None:
     assert heard
     assert (running.returncode, printed) == (130, ""), said
     assert said.endswith("joulecut: interrupted; nothing half-written.\n")
-    assert list(made.iterdir()) == list(scratch.glob("joulecut*")) == []
+    assert "the steps taken are kept: go on with --resume." in said
+    assert [path.relative_to(made).as_posix() for path in made.rglob("*")] == [
+        "small",
+        "small/checkpoint.safetensors",
+    ]
+    assert list(scratch.glob("joulecut*")) == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -209,6 +211,17 @@ def _remove(args: argparse.Namespace, out: Output) -> int:
     return 0
 
 
+@contextmanager
+def _resumable(checkpoint: Path, out: Output) -> Iterator[None]:
+    """Say of an interrupted run how it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if checkpoint.is_file():
+            out.note("the steps taken are kept: go on with --resume.")
+        raise
+
+
 def _search(args: argparse.Namespace, out: Output, checkpoint: Path) -> int:
     from joulecut import api
     from joulecut.cli.verdict import exit_code
@@ -224,7 +237,7 @@ def _search(args: argparse.Namespace, out: Output, checkpoint: Path) -> int:
         per="inference" if args.per == "inference" else "training step",
         step_samples=args.batch,
     )
-    with out.progress() as progress:
+    with _resumable(checkpoint, out), out.progress() as progress:
         result = api.prune(
             args.model,
             args.input,
