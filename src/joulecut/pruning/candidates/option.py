@@ -89,6 +89,8 @@ class Source(Protocol):
     @property
     def most(self) -> int:
         """How many of them may have their true loss measured at one step."""
+        ...
 
     def __call__(self, view: View) -> Iterable[Option]:
         """The options now."""
+        ...
