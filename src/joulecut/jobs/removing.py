@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +11,11 @@ from typing import Any
 import torch
 from torch import fx
 
-from joulecut.benchmarks.export import export_onnx, export_pt2
 from joulecut.codec import to_json
 from joulecut.errors import ModelError, UsageError
 from joulecut.hw_models.modelling import estimate
 from joulecut.hw_models.spec import DeviceSpec
+from joulecut.jobs.exports import network_files
 from joulecut.jobs.folder import write_folder
 from joulecut.jobs.profiling import provenance, resolve_device
 from joulecut.jobs.source import loaded, traced
@@ -61,23 +60,15 @@ class RemovalResult:
             OutputError: the folder cannot be written.
             ModelError: the network cannot be exported.
         """
-        from safetensors.torch import save
-
         from joulecut.reports.html import render
 
-        with tempfile.TemporaryDirectory(prefix="joulecut-") as name:
-            export_onnx(self.original, self.inputs, Path(name) / "before.onnx")
-            export_onnx(self.model, self.inputs, Path(name) / "model.onnx")
-            export_pt2(self.model, self.inputs, Path(name) / "model.pt2")
-            files = {path.name: path.read_bytes() for path in sorted(Path(name).iterdir())}
-        state = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
         texts = {
             "result.json": to_json(self.record),
             "recipe.json": to_json(self.recipe),
             "report.html": render(self.record.after),
         }
-        encoded = {name: text.encode() for name, text in texts.items()}
-        write_folder(Path(folder), {**files, **encoded, "weights.safetensors": save(state)})
+        files = network_files(self.original, self.model, self.inputs)
+        write_folder(Path(folder), files | {name: text.encode() for name, text in texts.items()})
 
 
 def prune_nodes(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,13 @@ from torch import Tensor, fx
 
 from joulecut.benchmarks.data.records import Splits
 from joulecut.benchmarks.data.source import from_loader, load_data
-from joulecut.benchmarks.export import export_onnx, export_pt2
 from joulecut.benchmarks.quality import evaluate, paired_difference
 from joulecut.codec import to_json
 from joulecut.errors import ModelError, UsageError
 from joulecut.hw_models.modelling import estimate, total_estimate
 from joulecut.hw_models.sparsity import UNSTRUCTURED, WeightPattern, Zeros, parse_pattern
 from joulecut.hw_models.spec import DeviceSpec
+from joulecut.jobs.exports import network_files
 from joulecut.jobs.folder import write_folder
 from joulecut.jobs.profiling import provenance, resolve_device
 from joulecut.jobs.source import loaded, traced
@@ -85,15 +84,9 @@ class WeightResult:
         """
         from joulecut.reports.html import render
 
-        with tempfile.TemporaryDirectory(prefix="joulecut-") as name:
-            export_onnx(self.original, self.inputs, Path(name) / "before.onnx")
-            export_onnx(self.model, self.inputs, Path(name) / "model.onnx")
-            export_pt2(self.model, self.inputs, Path(name) / "model.pt2")
-            files = {path.name: path.read_bytes() for path in sorted(Path(name).iterdir())}
-        weights = _weights_file(self.model)
+        files = network_files(self.original, self.model, self.inputs)
         files |= {
-            "weights.safetensors": weights,
-            "weights.safetensors.gz": _zipped(weights),
+            "weights.safetensors.gz": _zipped(files["weights.safetensors"]),
             "masks.safetensors": pack(self.masks),
             "result.json": to_json(self.record).encode(),
             "recipe.json": to_json(self.recipe).encode(),
