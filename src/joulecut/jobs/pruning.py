@@ -115,6 +115,11 @@ def prune(
     if chosen is not None and splits.train is None:
         raise UsageError("there are no training data to fine-tune on.", hint="Leave --finetune out.")
     search = settings or search_settings(effort, seed=seed, strategy=strategy, layer=layer, ranking=ranking)
+    if sensor is not None and search.strategy in ("weights", "auto") and declared_patterns(spec):
+        raise UsageError(
+            f"zero weights save joules on {spec.name}, and the sensor measures networks without them.",
+            hint="Leave --sensor out, or cut channels, nodes or blocks.",
+        )
     kept = None if checkpoint is None else Path(checkpoint)
     judge = chosen_judge(evaluation, splits.validation)
     with _kept(kept), chosen_meters(limit, spec, graph.inputs, sensor) as meters:

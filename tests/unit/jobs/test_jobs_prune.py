@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import pickletools
@@ -21,7 +22,9 @@ from torch.nn import functional
 
 import joulecut as jc
 from joulecut.errors import BudgetUnreachable, ModelError, UsageError
+from joulecut.hw_models.catalogue import device as find_device
 from joulecut.hw_models.modelling import estimate
+from joulecut.hw_models.spec import SparsitySupport
 from joulecut.jobs.pruning import PruneResult, prune
 from joulecut.pruning.coupling.engine import couple
 from joulecut.pruning.records import Budget
@@ -275,6 +278,14 @@ def test_what_cannot_be_pruned_is_told_in_one_sentence(
         prune(model, **(arguments | options))
     assert isinstance(caught.value, error)
     assert "\n" not in str(caught.value)
+
+
+def test_a_sensor_that_would_not_see_the_zeros_is_refused() -> None:
+    spec = find_device(DEVICE)
+    gate = SparsitySupport("gate", ("conv2d",), ("float32",), spec.sources[0], mac_energy_saved=0.9)
+    skips = dataclasses.replace(spec, sparsity=(gate,))
+    with pytest.raises(UsageError, match="the sensor measures networks without them"):
+        prune(network(), budget="60%", device=skips, data=data(), strategy="auto", sensor="rapl")
 
 
 def test_a_given_budget_takes_a_floor_of_its_own() -> None:
