@@ -16,7 +16,7 @@ from joulecut.pruning.greedy import Search, Step, loss_against
 from joulecut.pruning.network import Network
 from joulecut.pruning.records import Candidate
 from joulecut.pruning.refill import refilled
-from joulecut.pruning.state import Run, stuck, widths
+from joulecut.pruning.state import Run, stuck
 
 __all__ = ["descend"]
 
@@ -135,7 +135,7 @@ def _book_exchange(run: Run, exchange: Exchange, accuracy: float | None, duratio
     group, channels = exchange.cut
     back, restored = exchange.restored
     gone = exchange.network.gone
-    returned_j = run.pricer.saving_j(widths(exchange.network), back, len(restored), gone)
+    returned_j = run.pricer.saving_j(exchange.network.widths, back, len(restored), gone)
     net_j = (run.steps[-1].total.value if run.steps else run.before.value) - total.value
     gain = exchange.after - exchange.before
     run.book(

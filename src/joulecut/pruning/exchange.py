@@ -107,7 +107,7 @@ class Exchanger:
             fits: whether a network of some widths meets the budget; its weights do not matter.
         """
         best, self.count = self.loss(network), 0
-        scored = [(self._score(move), move) for move in self._moves(_widths(network), fits)]
+        scored = [(self._score(move), move) for move in self._moves(network.widths, fits)]
         if not scored:
             return None
         loss, move = min(scored, key=lambda item: (item[0], item[1].cut, item[1].restored))
@@ -170,10 +170,6 @@ class Exchanger:
 def _next(width: int, step: int) -> int:
     """The next wider width on the grid."""
     return width // step * step + step
-
-
-def _widths(network: Network) -> dict[str, int]:
-    return {name: len(kept) for name, kept in network.kept.items()}
 
 
 def _difference(wide: Network, narrow: Network, group: str) -> tuple[int, ...]:

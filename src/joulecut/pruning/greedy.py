@@ -151,7 +151,7 @@ class Search:
 
     def energy_j(self, network: Network) -> float:
         """Joules of one inference."""
-        return self.pricer.total_j({name: len(kept) for name, kept in network.kept.items()}, network.gone)
+        return self.pricer.total_j(network.widths, network.gone)
 
     def _shortlist(
         self, view: View, needs: Needs, banned: Callable[[Option], bool]

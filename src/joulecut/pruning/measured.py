@@ -78,7 +78,7 @@ class Measuring:
             return meter.pairs(self.original, self.build(network), rounds)
 
         def modelled(network: Network) -> float:
-            return pricer.total_j(_widths(network), network.gone) / limited.whole
+            return pricer.total_j(network.widths, network.gone) / limited.whole
 
         metering = Metering(measure, modelled, limited.most, limited.of, risk, self.meters.settings)
         return MeasuredLimit(what, pricer, metering, limited.whole, self.steps)
@@ -129,7 +129,7 @@ class MeasuredLimit:
 
     def excess(self, network: Network, ceiling: float, /) -> float:
         """The modelled amount over the ceiling."""
-        return max(self.pricer.total_j(_widths(network), network.gone) - ceiling, 0.0)
+        return max(self.pricer.total_j(network.widths, network.gone) - ceiling, 0.0)
 
     def fits(self, network: Network, /) -> bool:
         """Whether a measurement would likely meet the limit."""
@@ -172,7 +172,3 @@ def cut_module(coupling: Coupling, network: Network) -> fx.GraphModule:
     return without_blocks(
         replace(whole, module=module), [named[part.name] for part in network.dropped]
     ).module
-
-
-def _widths(network: Network) -> dict[str, int]:
-    return {name: len(kept) for name, kept in network.kept.items()}

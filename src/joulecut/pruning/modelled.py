@@ -55,7 +55,7 @@ class PricedLimit:
 
     def excess(self, network: Network, ceiling: float, /) -> float:
         """What is over the ceiling, in the unit."""
-        amount = self.pricer.total_j(_widths(network), network.gone) - self.spared(network)
+        amount = self.pricer.total_j(network.widths, network.gone) - self.spared(network)
         return max(amount - ceiling, 0.0)
 
     def fits(self, network: Network, /) -> bool:
@@ -73,7 +73,7 @@ class PricedLimit:
 
     def _figures(self, network: Network) -> tuple[Estimate, Estimate]:
         """The amount, and the figure that is limited."""
-        figure = without(self.pricer.total(_widths(network), network.gone), self.spared(network))
+        figure = without(self.pricer.total(network.widths, network.gone), self.spared(network))
         return figure, figure if self.before is None else ratio(figure, self.before)
 
 
@@ -98,7 +98,7 @@ class MemoryLimit:
 
     def excess(self, network: Network, ceiling: float, /) -> float:
         """Bytes over the ceiling, summed over the operations (see ``PeakMemory.excess``)."""
-        return self._memory(network).excess(_widths(network), ceiling)
+        return self._memory(network).excess(network.widths, ceiling)
 
     def fits(self, network: Network, /) -> bool:
         """Whether a network meets the limit."""
@@ -106,7 +106,7 @@ class MemoryLimit:
 
     def check(self, network: Network, /) -> LimitCheck:
         """The limit held against a network."""
-        peak = self._memory(network).at(_widths(network))
+        peak = self._memory(network).at(network.widths)
         figure = exact(peak, "B", "modelled", "values alive at the same time, in the order of the graph")
         met: Met = "yes" if peak <= self.most else "no"
         return LimitCheck(self.what, f"at most {format_quantity(self.most, 'B')}", figure, met)
@@ -116,7 +116,3 @@ class MemoryLimit:
             found = peak_memory(network.coupling, self.pricer.layers, self.pricer.device, network.dropped)
             self._known[network.gone] = found
         return self._known[network.gone]
-
-
-def _widths(network: Network) -> dict[str, int]:
-    return {name: len(kept) for name, kept in network.kept.items()}

@@ -66,6 +66,11 @@ class Network:
         """Living classes, bool by class."""
         return self.coupling.alive(self.kept)
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """How many channels live, by group."""
+        return {name: len(kept) for name, kept in self.kept.items()}
+
     def width(self, group: Group) -> int:
         """How many channels of a group live."""
         return len(self.kept[group.name])

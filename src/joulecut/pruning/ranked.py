@@ -23,7 +23,7 @@ from joulecut.pruning.network import Network
 from joulecut.pruning.rankings import Context, Ranking, Scores, check_per_joule
 from joulecut.pruning.records import Candidate, PruneStep
 from joulecut.pruning.refit import refit
-from joulecut.pruning.state import Run, Samples, stuck, widths
+from joulecut.pruning.state import Run, Samples, stuck
 
 __all__ = [
     "Round",
@@ -138,7 +138,7 @@ def way_down(run: Run, network: Network, curves: Curves, price: Price, rounds: i
     """The path from a network to the next of the rounds' energies, through the groups that may be cut."""
     wanted = {group.name: curves[group.name] for group in wanted_groups(run) if group.name in curves}
     layers = [layer for layer in run.pricer.layers if layer.node not in network.gone]
-    energy = IncrementalEnergy(run.pricer.device, layers, widths(network))
+    energy = IncrementalEnergy(run.pricer.device, layers, network.widths)
     return merge(wanted, energy, layers, next_goal_j(run, network, rounds), price)
 
 
@@ -148,7 +148,7 @@ def next_goal_j(run: Run, network: Network, rounds: int) -> float:
     Where joules are not what is still missing (a limit on the time, the memory, or what a meter reads), they
     go down by 5 % a round until the limit is met.
     """
-    now_j, limit_j = run.pricer.total_j(widths(network), network.gone), run.allowed_j(network)
+    now_j, limit_j = run.pricer.total_j(network.widths, network.gone), run.allowed_j(network)
     if now_j <= limit_j:
         return now_j * (1 - _BEYOND)
     ratio = limit_j / run.before.value
@@ -170,7 +170,7 @@ def take_round(run: Run, done: Round) -> None:
     The loss and the accuracy are measured once a round, after its last step, and stand at each.
     """
     accuracy = run.judge(done.network, True) if run.judge is not None else None
-    at = widths(run.here)
+    at = run.here.widths
     groups = {group.name: group for group in done.network.coupling.groups()}
     module = done.network.coupling.module
     before_j, each_s = run.before.value, done.duration_s / len(done.path.taken)

@@ -24,7 +24,7 @@ from joulecut.pruning.ranked import Round, cut_along, score_curves, take_round, 
 from joulecut.pruning.rankings import RANKINGS, Context
 from joulecut.pruning.refit import refit, teach
 from joulecut.pruning.solvable import solvable_layers
-from joulecut.pruning.state import Run, Samples, stuck, widths
+from joulecut.pruning.state import Run, Samples, stuck
 from joulecut.pruning.threads import one_thread
 
 __all__ = ["STAGES", "full_search_macs", "is_large", "joint_curves", "staged"]
@@ -114,7 +114,7 @@ def _divided(calibration: Samples) -> tuple[Samples, Samples]:
 def _portfolio(run: Run, network: Network, fitted: Samples) -> Iterator[tuple[str, Price, Curves]]:
     """The ways to say what a removal costs: joint OBS, per-sample Fisher, and the norm of the weights."""
     seed = run.settings.seed + len(run.steps)
-    macs = sum(work.macs for work in run.pricer.works(widths(network), network.gone).values())
+    macs = sum(work.macs for work in run.pricer.works(network.widths, network.gone).values())
     most = max(_FEWEST_GRADIENTS, int(_GRADIENT_MACS / max(3 * macs, 1)))
     gradients = min(run.settings.gradient_samples, most)
     few = fitted.part(0, gradients)

@@ -26,7 +26,7 @@ from joulecut.pruning.weights.options import refit_with_zeros
 from joulecut.pruning.weights.prices import declared_patterns, saved_j
 from joulecut.units import format_percent
 
-__all__ = ["Judge", "Progress", "Run", "Samples", "samples_that_fit", "silent", "stuck", "widths"]
+__all__ = ["Judge", "Progress", "Run", "Samples", "samples_that_fit", "silent", "stuck"]
 
 Judge = Callable[[Callable[[Tensor], Tensor], bool], float]
 """Validation accuracy (0 to 1) of anything that maps a batch of inputs to logits; a quick answer, from a part
@@ -134,7 +134,7 @@ class Run:
 
     def total(self, network: Network) -> Estimate:
         """The energy of a network on its way."""
-        return without(self.pricer.total(widths(network), network.gone), self.spared_j(network))
+        return without(self.pricer.total(network.widths, network.gone), self.spared_j(network))
 
     @property
     def zeroing(self) -> bool:
@@ -230,11 +230,6 @@ def samples_that_fit(module: fx.GraphModule) -> int:
     values = [node.meta.get("val") for node in module.graph.nodes if node.op == "call_function"]
     per_sample = sum(value.numel() * value.element_size() for value in values if isinstance(value, Tensor))
     return max(_CACHE_BYTES // max(per_sample, 1), _FEWEST_SAMPLES)
-
-
-def widths(network: Network) -> dict[str, int]:
-    """Living channels by group."""
-    return {name: len(kept) for name, kept in network.kept.items()}
 
 
 def stuck(run: Run, network: Network) -> BudgetUnreachable:

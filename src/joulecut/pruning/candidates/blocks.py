@@ -47,7 +47,7 @@ class BlockOptions:
     def __call__(self, view: View) -> Iterator[Option]:
         """The options now."""
         network = view.network
-        widths = {name: len(kept) for name, kept in network.kept.items()}
+        widths = network.widths
         for (kind, name), part in self.parts.items():
             if part.output in network.gone or not network.can_drop(part):
                 continue

@@ -33,7 +33,7 @@ def chunk(width: int, step: int) -> int:
 
 def useful_chunk(pricer: Pricer, network: Network, group: str, step: int) -> tuple[int, float]:
     """The fewest channels on the grid whose removal saves joules, and the saving; (0, 0.0) if none does."""
-    widths = {name: len(kept) for name, kept in network.kept.items()}
+    widths = network.widths
     taken = 0
     while more := chunk(widths[group] - taken, step):
         taken += more

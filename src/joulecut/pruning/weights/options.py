@@ -90,7 +90,7 @@ def repriced(options: Iterable[Option], view: View) -> list[Option]:
 
 
 def _total_j(network: Network, pricer: Pricer) -> float:
-    return pricer.total_j({name: len(kept) for name, kept in network.kept.items()}, network.gone)
+    return pricer.total_j(network.widths, network.gone)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,7 +128,7 @@ class WeightOptions:
         """What could go from each layer, with what it would save."""
         device, network = view.pricer.device, view.network
         patterns = declared_patterns(device)
-        widths = {name: len(kept) for name, kept in network.kept.items()}
+        widths = network.widths
         for priced in view.pricer.layers if patterns else ():
             layer = view.teacher.layers.get(priced.node)
             if layer is None or layer.node in network.gone or not self._wants(layer):

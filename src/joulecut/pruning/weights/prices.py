@@ -66,7 +66,7 @@ def zeros_of(
         layers: its solvable layers.
         pricer: of the network.
     """
-    widths = {name: len(kept) for name, kept in network.kept.items()}
+    widths = network.widths
     return {
         priced.work.path: weight_price(
             pricer.device, priced.at(widths), network.weights[layers[priced.node].weight]
