@@ -35,7 +35,7 @@ from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.curves import PER_JOULE, Curves, Path, merge, ordered
 from joulecut.pruning.pricing import pricer
 from joulecut.pruning.records import Budget
-from joulecut.pruning.run import Pruned, Samples, prune_channels
+from joulecut.pruning.run import Pruned, Samples, prune_network
 from joulecut.pruning.settings import SearchSettings
 from joulecut.workload.from_torch import layer_works
 from joulecut.workload.trace import Traced, trace
@@ -175,7 +175,7 @@ def cut(case: str, build: Callable[[], nn.Module], size: Size, share: float, eff
     phases("capturing", 0, 1)
     graph: Traced = trace(build(), inputs[:1])
     works = layer_works(graph)
-    pruned: Pruned = prune_channels(
+    pruned: Pruned = prune_network(
         graph,
         works,
         device=find_device(DEVICE),

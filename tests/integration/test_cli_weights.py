@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import DEVICE, Cli, assert_refused
 from jsonschema import Draft202012Validator
+from made_up_board import BOARD, two_of_four
 
 from joulecut.schemas import schema_path
 
@@ -29,31 +30,7 @@ def net():
 def data():
     return x, y
 """
-SPARSE = """
-schema = 1
-chip = "made-up"
-category = "accelerator"
-core = "some core"
-boundary = "soc_rail"
-[source.fit]
-text = "made up for tests"
-evidence = "measured"
-[runtime.rt.float32]
-mode = "calibrated-8"
-channel_step = { value = 4, source = "fit" }
-pj_per_mac_dense = { value = 10, source = "fit" }
-pj_per_weight_byte = { value = 100, source = "fit" }
-[[sparsity]]
-kind = "nm"
-n = 2
-m = 4
-ops = ["linear"]
-dtypes = ["float32"]
-min_dims = [8, 8, 1]
-mac_scale = 0.5
-weight_bytes_scale = 0.53125
-source = "fit"
-"""
+SPARSE = BOARD + two_of_four((8, 8, 1), 0.53125)
 
 
 @pytest.fixture

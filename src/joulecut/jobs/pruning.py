@@ -26,7 +26,7 @@ from joulecut.pruning.measured import Meters
 from joulecut.pruning.quality_records import TrainingCost
 from joulecut.pruning.rankings import Ranking, WeightScore
 from joulecut.pruning.records import Budget
-from joulecut.pruning.run import Judge, Progress, Pruned, Samples, prune_channels, silent
+from joulecut.pruning.run import Judge, Progress, Pruned, Samples, prune_network, silent
 from joulecut.pruning.settings import Effort, SearchSettings, Strategy, search_settings
 from joulecut.pruning.weights.prices import declared_patterns
 from joulecut.workload.from_torch import layer_works
@@ -168,7 +168,7 @@ def _cut(
     meters: Meters | None,
 ) -> Pruned:
     try:
-        return prune_channels(
+        return prune_network(
             graph,
             layer_works(graph),
             device=device,

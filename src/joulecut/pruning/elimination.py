@@ -26,7 +26,7 @@ from joulecut.pruning.sensitivity import gate_costs, output_gradients
 from joulecut.pruning.solvable import SolvableLayer, columns, in_parts, sample_rows
 from joulecut.pruning.threads import one_thread
 
-__all__ = ["Proposal", "Statistics", "gather", "propose"]
+__all__ = ["Proposal", "Statistics", "gather", "propose", "readers"]
 
 _TINY = 1e-12
 

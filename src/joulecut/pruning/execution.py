@@ -17,7 +17,17 @@ from torch.fx.node import map_arg
 
 from joulecut.pruning.coupling.cut import Cutter, retargeted
 
-__all__ = ["AfterStep", "BeforeStep", "Parts", "Program", "SampleAxes", "Values", "fast_layout", "parts_of"]
+__all__ = [
+    "AfterStep",
+    "BeforeStep",
+    "Parts",
+    "Program",
+    "SampleAxes",
+    "Values",
+    "bytes_per_sample",
+    "fast_layout",
+    "parts_of",
+]
 
 Values = dict[str, Any]
 """Values of a run by node name; of a run in parts, ``Parts`` of them."""
@@ -25,6 +35,12 @@ Values = dict[str, Any]
 
 class Parts(list[Any]):
     """One value for each part of the samples."""
+
+
+def bytes_per_sample(module: fx.GraphModule) -> int:
+    """Bytes of all values that a network computes, captured for one sample; at least 1."""
+    values = [node.meta.get("val") for node in module.graph.nodes if node.op == "call_function"]
+    return max(sum(v.numel() * v.element_size() for v in values if isinstance(v, Tensor)), 1)
 
 
 def parts_of(value: Any) -> Parts:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from joulecut.pruning.coupling.groups import Group, ParameterSlice
+from joulecut.pruning.execution import bytes_per_sample
 from joulecut.pruning.network import Network, Values
 from joulecut.pruning.sensitivity import gate_costs, sampled_loss
 from joulecut.workload.trace import argument, operation
@@ -50,9 +51,7 @@ class _Gate:
 
 def batch_that_fits(module: fx.GraphModule) -> int:
     """Samples whose activations take about 1 GiB all together: 1 to 256."""
-    values = [node.meta.get("val") for node in module.graph.nodes if node.op == "call_function"]
-    per_sample = sum(v.numel() * v.element_size() for v in values if isinstance(v, Tensor))
-    return max(1, min(_LARGEST_BATCH, _BATCH_BYTES // max(per_sample, 1)))
+    return max(1, min(_LARGEST_BATCH, _BATCH_BYTES // bytes_per_sample(module)))
 
 
 def gate_derivatives(
@@ -123,8 +122,9 @@ def _of_batch(
     with torch.enable_grad():
         start = inputs.detach().clone().requires_grad_(inputs.is_floating_point())
         logits, _ = network.run(start, before=watch.before, after=watch.after)
-        loss = sampled_loss(logits, seed)
-        if labels is not None:
+        if labels is None:
+            loss = sampled_loss(logits, seed)
+        else:
             loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
         torch.autograd.grad(loss, watch.leaves + [start] * start.requires_grad, allow_unused=True)
     return watch.total
@@ -168,10 +168,7 @@ class _Watch:
         return leaf
 
     def _hook(self, value: Tensor, gate: _Gate) -> None:
-        content, total = (
-            value.detach(),
-            self.total,
-        )  # not self, which holds values: they would hold each other
+        content, total = value.detach(), self.total  # self would hold the value, which would hold self
 
         def add(gradient: Tensor) -> None:
             sums = gate.sums(content * gradient).double()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx
 
 from joulecut.pruning.coupling.groups import Group
+from joulecut.pruning.elimination import readers
 from joulecut.pruning.gates import batch_that_fits, fisher_costs
 from joulecut.pruning.leastsquares import Gram, product
 from joulecut.pruning.network import Network, Values
@@ -60,15 +61,6 @@ class Block:
     cost: float
 
 
-def dense_readers(group: Group, layers: Mapping[str, SolvableLayer]) -> list[tuple[SolvableLayer, int]]:
-    """The dense layers that read a group, with the index of their slice."""
-    return [
-        (layers[part.node], i)
-        for i, part in enumerate(group.slices)
-        if part.role == "reader" and part.dim == 1 and part.node in layers and layers[part.node].groups == 1
-    ]
-
-
 def measure_moments(network: Network, inputs: Tensor, *, gradient_samples: int, seed: int) -> Moments:
     """Moments at every dense reader, from samples that stream through.
 
@@ -79,7 +71,7 @@ def measure_moments(network: Network, inputs: Tensor, *, gradient_samples: int, 
         seed: for the labels drawn from the network's own predictions.
     """
     layers = solvable_layers(network.coupling.module)
-    names = {layer.node for group in network.coupling.groups() for layer, _ in dense_readers(group, layers)}
+    names = {layer.node for group in network.coupling.groups() for layer, _ in readers(group, layers)}
     wanted = {name: layers[name] for name in sorted(names)}
     return Moments(_grams(network, wanted, inputs), _roots(network, wanted, inputs[:gradient_samples], seed))
 
@@ -196,7 +188,7 @@ def _problems(
 ) -> list[_Reader]:
     return [
         _Reader.of(network, group, layer, index, moments)
-        for layer, index in dense_readers(group, layers)
+        for layer, index in readers(group, layers)
         if layer.node in moments.roots
     ]
 

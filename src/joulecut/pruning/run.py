@@ -37,7 +37,7 @@ from joulecut.pruning.weights.prices import declared_patterns, zeros_of
 from joulecut.workload.layer import LayerWork
 from joulecut.workload.trace import Traced
 
-__all__ = ["Judge", "Progress", "Pruned", "Samples", "prune_channels", "prune_path", "silent"]
+__all__ = ["Judge", "Progress", "Pruned", "Samples", "prune_network", "prune_path", "silent"]
 
 _FEWEST_SAMPLES = 64
 
@@ -71,7 +71,7 @@ class Pruned:
     zeros: dict[str, Zeros] = field(default_factory=dict)
 
 
-def prune_channels(
+def prune_network(
     traced: Traced,
     works: dict[str, LayerWork],
     *,
@@ -142,7 +142,7 @@ def prune_path(
         budgets: in the order in which they are to be met.
 
     Raises:
-        As ``prune_channels``, when the budget's turn comes.
+        As ``prune_network``, when the budget's turn comes.
     """
     if not budgets:
         return

@@ -17,7 +17,7 @@ from joulecut.pruning.coupling.groups import ParameterSlice
 from joulecut.pruning.network import Network
 from joulecut.pruning.solvable import Rows, sample_rows, targets
 
-__all__ = ["Sampled", "gate_costs", "output_gradients", "row_scales", "sampled", "sampled_loss"]
+__all__ = ["Sampled", "gate_costs", "output_gradients", "sampled", "sampled_loss"]
 
 _BATCH: Final = 256
 _TOGETHER: Final = 8
@@ -166,7 +166,9 @@ def sampled(
         inputs: calibration samples.
         linear: by node, whether its channels lie along its last dimension (else along the second).
         caps: most rows by node.
-        share: how far a row's weight follows the gradient, see ``row_scales``.
+        share: how far a row's weight follows the gradient, 0 to 1: a row weighs
+            (1 - share) + share x g / mean(g), with g the norm of the loss gradient at its output, root mean
+            square over the draws.
         draws: labels drawn for each sample.
     """
     samples: dict[str, Rows] = {}
@@ -209,32 +211,6 @@ def _only(names: frozenset[str], see: Callable[[str, Tensor], None]) -> Callable
             see(node.name, value)
 
     return after
-
-
-def row_scales(
-    network: Network,
-    inputs: Tensor,
-    samples: Mapping[str, Rows],
-    linear: Mapping[str, bool],
-    *,
-    share: float,
-    draws: int,
-) -> dict[str, Tensor]:
-    """Square roots of the weights of sampled rows: float [rows, 1] by node.
-
-    A row weighs (1 - share) + share x g / mean(g), with g the norm of the loss gradient at its output,
-    root mean square over the draws.
-    """
-    names = frozenset(samples)
-    if share == 0:
-        return {name: torch.ones(len(samples[name].sample), 1) for name in names}
-    squares: dict[str, list[Tensor]] = {name: [] for name in names}
-
-    def take(name: str, gradient: Tensor) -> None:
-        squares[name].append(gradient.pow(2).sum(-1 if linear[name] else 1, keepdim=True))
-
-    output_gradients(network, inputs, names, draws, 0, take)
-    return {name: _scale(squares[name], rows, linear[name], share, draws) for name, rows in samples.items()}
 
 
 def _scale(parts: list[Tensor], rows: Rows, linear: bool, share: float, draws: int) -> Tensor:

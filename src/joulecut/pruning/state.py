@@ -13,6 +13,7 @@ from joulecut.estimate import Estimate
 from joulecut.hw_models.spec import DeviceSpec
 from joulecut.pruning.candidates.option import Option
 from joulecut.pruning.coupling.engine import Coupling
+from joulecut.pruning.execution import bytes_per_sample
 from joulecut.pruning.folding import FoldedNorm
 from joulecut.pruning.limits import Limits, limits
 from joulecut.pruning.measured import Measuring, Meters, cut_module
@@ -227,9 +228,7 @@ class Run:
 
 def samples_that_fit(module: fx.GraphModule) -> int:
     """Samples whose activations fit into 2 GiB all together; 64 at least, as fewer say too little."""
-    values = [node.meta.get("val") for node in module.graph.nodes if node.op == "call_function"]
-    per_sample = sum(value.numel() * value.element_size() for value in values if isinstance(value, Tensor))
-    return max(_CACHE_BYTES // max(per_sample, 1), _FEWEST_SAMPLES)
+    return max(_CACHE_BYTES // bytes_per_sample(module), _FEWEST_SAMPLES)
 
 
 def stuck(run: Run, network: Network) -> BudgetUnreachable:

@@ -28,7 +28,7 @@ from joulecut.profiler.sensors.powercap import open_powercap
 from joulecut.pruning.measured import Meters
 from joulecut.pruning.metering import MeteringSettings
 from joulecut.pruning.records import Budget
-from joulecut.pruning.run import Pruned, Samples, prune_channels
+from joulecut.pruning.run import Pruned, Samples, prune_network
 from joulecut.pruning.settings import SearchSettings
 from joulecut.workload.from_torch import layer_works
 from joulecut.workload.trace import trace
@@ -187,7 +187,7 @@ def pruned(meters: Meters, budget: Budget) -> Pruned:
     model = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
     inputs = torch.randn(128, 6, generator=torch.Generator().manual_seed(0))
     graph = trace(model, inputs[:1])
-    return prune_channels(
+    return prune_network(
         graph,
         layer_works(graph),
         device=REFERENCE,

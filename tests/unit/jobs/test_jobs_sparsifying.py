@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_up_board import BOARD, two_of_four
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -26,33 +27,6 @@ from joulecut.pruning.weights.records import WeightRecipe, WeightRecord
 from joulecut.reports.weights_console import print_weights
 
 DENSE = "reference/edge/float32"
-HEAD = """
-schema = 1
-chip = "made-up"
-category = "accelerator"
-core = "some core"
-boundary = "soc_rail"
-[source.fit]
-text = "made up for tests"
-evidence = "measured"
-[runtime.rt.float32]
-mode = "calibrated-8"
-channel_step = { value = 4, source = "fit" }
-pj_per_mac_dense = { value = 10, source = "fit" }
-pj_per_weight_byte = { value = 100, source = "fit" }
-"""
-NM = """
-[[sparsity]]
-kind = "nm"
-n = 2
-m = 4
-ops = ["linear"]
-dtypes = ["float32"]
-min_dims = [4, 16, 1]
-mac_scale = 0.5
-weight_bytes_scale = 0.53125
-source = "fit"
-"""
 COMPRESSED = """
 [[sparsity]]
 kind = "compressed"
@@ -61,8 +35,8 @@ dtypes = ["float32"]
 bits_per_nonzero = 40
 source = "fit"
 """
-(TENSOR,) = parse_devices(HEAD + NM, "tensor.toml")
-(SPARSE,) = parse_devices(HEAD + COMPRESSED, "sparse.toml")
+(TENSOR,) = parse_devices(BOARD + two_of_four((4, 16, 1), 0.53125), "tensor.toml")
+(SPARSE,) = parse_devices(BOARD + COMPRESSED, "sparse.toml")
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 
 

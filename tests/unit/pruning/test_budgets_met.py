@@ -24,7 +24,7 @@ from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.memory import peak_memory
 from joulecut.pruning.pricing import Pricer, pricer
 from joulecut.pruning.records import Budget
-from joulecut.pruning.run import Pruned, Samples, prune_channels
+from joulecut.pruning.run import Pruned, Samples, prune_network
 from joulecut.pruning.settings import SearchSettings
 from joulecut.workload.from_torch import layer_works, workload
 from joulecut.workload.trace import Traced, trace
@@ -118,7 +118,7 @@ def run(device: DeviceSpec, budget: Budget, settings: SearchSettings = QUICK) ->
     graph, coupling = trained()
     data = digits().take(0, 128)
     works = layer_works(graph)
-    pruned = prune_channels(
+    pruned = prune_network(
         graph,
         works,
         device=device,
@@ -202,7 +202,7 @@ def test_where_only_sums_cost_only_what_is_summed_is_cut() -> None:
     sums = paper(channel_step=2, pj_per_mac_dense=0, pj_per_elementwise_byte=20)
     graph = trace(build(Summed), digits().inputs[:1])
     data = digits().take(0, 128)
-    pruned = prune_channels(
+    pruned = prune_network(
         graph,
         layer_works(graph),
         device=sums,

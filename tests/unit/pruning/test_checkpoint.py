@@ -14,7 +14,7 @@ from joulecut import codec
 from joulecut.errors import UsageError
 from joulecut.hw_models.catalogue import device
 from joulecut.pruning.records import Budget
-from joulecut.pruning.run import Pruned, Samples, prune_channels
+from joulecut.pruning.run import Pruned, Samples, prune_network
 from joulecut.pruning.settings import SearchSettings, Strategy
 from joulecut.workload.from_torch import layer_works
 from joulecut.workload.trace import trace
@@ -35,7 +35,7 @@ def run(**options: Any) -> Pruned:
     graph = trace(model, x[:1])
     arguments: dict[str, Any] = {"device": SPEC, "budget": Budget(share=0.6), "settings": FINE} | options
     samples = arguments.pop("calibration", Samples(x, labels))
-    return prune_channels(graph, layer_works(graph), calibration=samples, **arguments)
+    return prune_network(graph, layer_works(graph), calibration=samples, **arguments)
 
 
 def killed_after(saves: int, monkeypatch: pytest.MonkeyPatch, path: Path, settings: SearchSettings) -> None:

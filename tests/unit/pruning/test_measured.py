@@ -24,7 +24,7 @@ from joulecut.pruning.network import Network
 from joulecut.pruning.pairs import Pairs
 from joulecut.pruning.pricing import pricer
 from joulecut.pruning.records import Budget
-from joulecut.pruning.run import Pruned, Samples, prune_channels
+from joulecut.pruning.run import Pruned, Samples, prune_network
 from joulecut.pruning.settings import Effort, SearchSettings
 from joulecut.pruning.training_step import budget_pricer
 from joulecut.workload.from_torch import layer_works
@@ -82,7 +82,7 @@ def inputs() -> Tensor:
 
 def run(budget: Budget, meters: Meters, **options: Any) -> Pruned:
     traced = graph()
-    return prune_channels(
+    return prune_network(
         traced,
         layer_works(traced),
         device=REFERENCE,

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.coupling.groups import Group
+from joulecut.pruning.elimination import readers
 from joulecut.pruning.folding import fold
 from joulecut.pruning.network import Network
-from joulecut.pruning.obs import Moments, dense_readers, eliminate, measure_moments, removal_costs
+from joulecut.pruning.obs import Moments, eliminate, measure_moments, removal_costs
 from joulecut.pruning.solvable import solvable_layers
 from joulecut.workload.trace import trace
 
@@ -27,7 +28,7 @@ def loss_without(network: Network, group: Group, moments: Moments, gone: list[in
     """1/2 tr(S D A D'), D the change of weights when the readers are solved anew without some channels."""
     layers = solvable_layers(network.coupling.module)
     total = 0.0
-    for layer, index in dense_readers(group, layers):
+    for layer, index in readers(group, layers):
         weight = network.weights[layer.weight]
         w = weight.reshape(len(weight), -1).double()
         if layer.bias:
@@ -95,7 +96,7 @@ def test_streamed_grams_are_those_of_all_rows() -> None:
 def test_groups_that_no_dense_layer_reads_have_the_cost_of_their_gates() -> None:
     """The first layer of a grouped convolution is read group by group."""
     network, x = whole("grouped")
-    assert not dense_readers(network.coupling.groups()[0], solvable_layers(network.coupling.module))
+    assert not readers(network.coupling.groups()[0], solvable_layers(network.coupling.module))
     costs = removal_costs(network, x, seed=0)
     assert set(costs) == {"0", "2"}
     assert bool((costs["0"] > 0).all())

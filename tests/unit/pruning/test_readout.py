@@ -16,8 +16,7 @@ from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.folding import fold
 from joulecut.pruning.network import Network
 from joulecut.pruning.readout import readout_layer, soft_readout
-from joulecut.pruning.sensitivity import row_scales
-from joulecut.pruning.solvable import Rows, sample_rows
+from joulecut.pruning.sensitivity import sampled
 from joulecut.workload.trace import trace
 
 PULL = 1e-4
@@ -77,8 +76,8 @@ def test_rows_that_the_output_does_not_see_weigh_least() -> None:
     """Their gradient is 0, so their weight is 1 - share; the mean weight of all rows is 1."""
     network = whole(build(HalfSeen), 2, 8)
     x = torch.randn(50, 2, 8, generator=torch.Generator().manual_seed(0))
-    rows = sample_rows((50, 6, 8), False, 1_000)
-    (scale,) = row_scales(network, x, {"conv1d": rows}, {"conv1d": False}, share=0.3, draws=2).values()
+    found = sampled(network, x, {"conv1d": False}, {"conv1d": 1_000}, share=0.3, draws=2)
+    rows, scale = found.samples["conv1d"], found.scales["conv1d"]
     weight = scale[:, 0] ** 2
     assert scale.shape == (400, 1)
     torch.testing.assert_close(weight[rows.position >= 4], torch.full((200,), 0.7))
@@ -87,9 +86,6 @@ def test_rows_that_the_output_does_not_see_weigh_least() -> None:
 
 
 def test_without_a_share_all_rows_weigh_the_same() -> None:
-    rows = Rows(torch.arange(5), torch.zeros(5, dtype=torch.long))
     network = whole(build(HalfSeen), 2, 8)
-    (scale,) = row_scales(
-        network, torch.zeros(5, 2, 8), {"x": rows}, {"x": False}, share=0.0, draws=1
-    ).values()
-    assert torch.equal(scale, torch.ones(5, 1))
+    found = sampled(network, torch.zeros(5, 2, 8), {"conv1d": False}, {"conv1d": 5}, share=0.0, draws=1)
+    assert torch.equal(found.scales["conv1d"], torch.ones(5, 1))

@@ -21,7 +21,7 @@ from joulecut.hw_models.catalogue import device
 from joulecut.hw_models.modelling import estimate
 from joulecut.pruning.budget import judge_budget
 from joulecut.pruning.records import Budget
-from joulecut.pruning.run import Pruned, Samples, prune_channels
+from joulecut.pruning.run import Pruned, Samples, prune_network
 from joulecut.workload.from_torch import layer_works, workload
 from joulecut.workload.trace import Traced, trace
 
@@ -79,7 +79,7 @@ def run(model: nn.Module, budget: Budget = HALF, count: int = 256, **options: An
         "calibration": Samples(data.inputs, data.labels),
         "judge": judge_on(validation),
     }
-    return prune_channels(graph, layer_works(graph), **(arguments | options)), graph
+    return prune_network(graph, layer_works(graph), **(arguments | options)), graph
 
 
 def test_half_the_energy_is_met_on_the_grid_and_every_step_is_booked(trained: nn.Module) -> None:
@@ -228,7 +228,7 @@ def test_every_kind_of_network_gets_through(name: str) -> None:
     data = Dataset("noise", x, labels, int(labels.max()) + 1)
     graph = trace(model, x[:1])
     spec = dataclasses.replace(REFERENCE, channel_step=1, pads=())
-    pruned = prune_channels(
+    pruned = prune_network(
         graph,
         layer_works(graph),
         device=spec,

@@ -13,7 +13,7 @@ from joulecut.errors import UsageError
 from joulecut.hw_models.catalogue import device
 from joulecut.hw_models.spec import DeviceSpec, SparsitySupport
 from joulecut.pruning.records import Budget
-from joulecut.pruning.run import Pruned, Samples, prune_channels
+from joulecut.pruning.run import Pruned, Samples, prune_network
 from joulecut.pruning.settings import SearchSettings
 from joulecut.workload.from_torch import layer_works
 from joulecut.workload.trace import trace
@@ -34,7 +34,7 @@ def run(share: float, spec: DeviceSpec = REFERENCE, **settings: Any) -> Pruned:
     with torch.no_grad():
         labels = model(x).argmax(1)
     graph = trace(model, x[:1])
-    return prune_channels(
+    return prune_network(
         graph,
         layer_works(graph),
         device=spec,

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from made_up_board import BOARD, two_of_four
 from torch import nn
 
 from joulecut.hw_models.catalogue import device as named
@@ -28,33 +29,7 @@ from joulecut.pruning.weights.sequence import zero_masks
 from joulecut.workload.from_torch import layer_works
 from joulecut.workload.trace import trace
 
-HEAD = """
-schema = 1
-chip = "made-up"
-category = "accelerator"
-core = "some core"
-boundary = "soc_rail"
-[source.fit]
-text = "made up for tests"
-evidence = "measured"
-[runtime.rt.float32]
-mode = "calibrated-8"
-channel_step = { value = 4, source = "fit" }
-pj_per_mac_dense = { value = 10, source = "fit" }
-pj_per_weight_byte = { value = 100, source = "fit" }
-"""
-NM = """
-[[sparsity]]
-kind = "nm"
-n = 2
-m = 4
-ops = ["linear"]
-dtypes = ["float32"]
-min_dims = [8, 8, 1]
-mac_scale = 0.5
-weight_bytes_scale = 0.5625
-source = "fit"
-"""
+NM = two_of_four((8, 8, 1), 0.5625)
 GATE = """
 [[sparsity]]
 kind = "gate"
@@ -63,8 +38,8 @@ dtypes = ["float32"]
 mac_energy_saved = 0.5
 source = "fit"
 """
-(NM_DEVICE,) = parse_devices(HEAD + NM, "nm.toml")
-(BOTH,) = parse_devices(HEAD + NM + GATE, "both.toml")
+(NM_DEVICE,) = parse_devices(BOARD + NM, "nm.toml")
+(BOTH,) = parse_devices(BOARD + NM + GATE, "both.toml")
 SETTINGS = SearchSettings(samples=256, gradient_samples=256)
 
 
