@@ -80,7 +80,8 @@ class Candidate:
         group: the group of channels that go together, the block or the layer.
         channels: original indices of the channels that would go; () where something else would.
         saving_j: joules saved, neighbours included.
-        loss: rise of the calibration loss when applied (measured, not predicted).
+        loss: rise of the calibration loss when applied: measured in the full search; as the ranking predicts
+            it in one along a ranking or in stages, and the score where the ranking is no loss.
         price: loss per joule saved that is still missing to the budget (per second or byte where those are
             missing, per share of it where several limits are): the figure that decides.
         kind: what would go.
