@@ -107,11 +107,11 @@ def fisher_scores(field: Field, graph: Traced, coupling: Coupling) -> dict[str, 
     nodes = {node.name: node for node in graph.module.graph.nodes}
     written = {
         _gate(nodes[part.node]): (group, part)
-        for group in coupling.groups()
+        for group in coupling.all_groups()
         for part in group.of_role("writer")
         if nodes[part.node].op == "call_function"
     }
-    found = {group.name: torch.zeros(group.size) for group in coupling.groups()}
+    found = {group.name: torch.zeros(group.size) for group in coupling.all_groups()}
     run = _Watched(graph.module, set(written))
     parts = (torch.split(part[:SAMPLES], 256) for part in (field.inputs, field.labels))
     for images, labels in zip(*parts, strict=True):

@@ -53,7 +53,7 @@ def _step(
     scores = l2_scores(coupling, graph.module)
     target = space.share(widths) - STEP
     best: tuple[float, dict[str, int], fx.GraphModule] | None = None
-    for group in coupling.groups():
+    for group in coupling.all_groups():
         narrower = _narrowed(space, widths, group.name, target)
         if narrower is None:
             continue

@@ -199,7 +199,7 @@ def table(fields: Sequence[Field], budgets: Sequence[float]) -> Iterator[str]:
 def cut_to(whole: Network, kept: Kept) -> Network:
     """The network with only these channels, its weights untouched otherwise."""
     network = whole
-    for group in whole.coupling.groups():
+    for group in whole.coupling.all_groups():
         gone = sorted(set(range(group.size)) - set(kept[group.name]))
         network = network.cut(group, gone) if gone else network
     return network

@@ -131,7 +131,7 @@ def _widths(space: Space, model: nn.Module) -> dict[str, int]:
     """
     tensors, widths = dict(model.named_parameters()), {}
     first: dict[tuple[str, int], Group] = {}
-    for group in space.coupling.groups():
+    for group in space.coupling.all_groups():
         part = group.slices[0]
         widths[group.name] = tensors[part.parameter].shape[part.dim] // part.positions.shape[1]
         heads = first.setdefault((part.parameter, part.dim), group)

@@ -61,7 +61,7 @@ def l2_scores(coupling: Coupling, module: fx.GraphModule) -> dict[str, Tensor]:
     Layers of one input a group (depthwise) pass channels on and count for neither.
     """
     found = {}
-    for group in coupling.groups():
+    for group in coupling.all_groups():
         total = torch.zeros(group.size, dtype=torch.float64)
         for part in (*group.of_role("writer"), *group.of_role("reader")):
             weight = parameter(module, part.parameter).detach().double()

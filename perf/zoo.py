@@ -2,12 +2,13 @@
 
     python -m perf.zoo [--sample] [--only NAME ...] [--list FILE] [--ours-only | --peer-only] [--again]
 
-Removes the 40 % of the channels of every group that have the smallest L2 norm from each of 116 networks
-with random weights, with joulecut and with Torch-Pruning, each network in a process of its own on one
-thread. Ours must run, keep its output's shape, lose 5 % of its parameters and equal a reference to 1e-5
-(perf/zoo_reference.py); Torch-Pruning's need not equal anything. Stop it at any time: what is done is read
-back from --out, and ours is done again where the engine has changed since. `make perf-env` makes the
-environment that it runs in.
+Removes from each of 116 networks with random weights, with joulecut and with Torch-Pruning, the 40 % of the
+channels of every group that have the smallest L2 norm, each network in a process of its own on one thread.
+Ours must run, keep its output's shape, lose 5 % of its parameters and equal a reference to 1e-5
+(perf/zoo_reference.py); Torch-Pruning's need not equal anything. We cut what the engine gives by default,
+its exact groups, and ask for those marked inexact only where nothing exact is worth 5 %; a second line
+counts with every group cut. Stop it at any time: what is done is read back from --out, and ours is done
+again where the engine has changed since. `make perf-env` makes the environment that it runs in.
 """
 
 from __future__ import annotations

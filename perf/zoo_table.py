@@ -37,12 +37,13 @@ def line(result: Result) -> str:
 
 
 def _marks(result: Result) -> str:
-    """The operations that make a network inexact, and what is left of it without cutting those groups."""
-    if not result.get("exact_groups"):
-        return ", ".join(result.get("inexact", ()))
-    alone = result["exact_groups"]
-    before, after = alone.get("parameters", (1, 1))
-    return f"{', '.join(result['inexact'])}; without: {alone['verdict']} {after / before:.1%}"
+    """What the marked groups do: whether the headline needed them, and what cutting them too leaves."""
+    every = result.get("every_group")
+    if every is None:
+        return ""
+    before, after = every.get("parameters", (1, 1))
+    asked = "nothing exact is worth 5 %, asked for those marked" if result["verdict"] == "inexact" else "with"
+    return f"{asked} {', '.join(result['inexact'])}: {every['verdict']} {after / before:.1%}"
 
 
 def summary(
@@ -111,17 +112,18 @@ def _totals(
     lines = [""]
     if mine:
         whole = mine.total() == len(networks) >= EXACT_BAR
-        exact = mine["exact"] + sum(_exact_without(ours[n]) for n in networks if n in ours)
+        every = _verdicts(networks, {n: r.get("every_group", r) for n, r in ours.items()})
+        tried = [{r["verdict"], r.get("every_group", r)["verdict"]} for n, r in ours.items() if n in networks]
+        wrong, breaks = (sum(verdict in found for found in tried) for verdict in ("wrong", "breaks"))
         lines += [
-            f"joulecut, every group cut: {good} of {mine.total()} smaller and equal to the reference"
+            f"joulecut, what it cuts by default: {good} of {mine.total()} smaller and equal to the reference"
             + _bar(EXACT_BAR, good >= EXACT_BAR, whole=whole),
-            f"  of them marked inexact: {mine['inexact']}"
+            f"  of them marked inexact, as nothing exact is worth 5 %: {mine['inexact']}"
             + _bar(INEXACT_BAR, mine["inexact"] <= INEXACT_BAR, whole=whole),
-            f"joulecut, exact groups cut alone: {exact} of {mine.total()} at least 5 % smaller and exact",
-            f"  smaller with inexact groups only: {good - exact}"
-            + _bar(INEXACT_BAR, good - exact <= INEXACT_BAR, whole=whole),
-            f"  wrong: {mine['wrong']}" + _bar(0, mine["wrong"] == 0, whole=whole),
-            f"  break in forward: {mine['breaks']}" + _bar(0, mine["breaks"] == 0, whole=whole),
+            f"joulecut, every group cut: {sum(every[verdict] for verdict in GOOD)} of {every.total()}, "
+            f"of them marked inexact: {every['inexact']}",
+            f"  wrong: {wrong}" + _bar(0, wrong == 0, whole=whole),
+            f"  break in forward: {breaks}" + _bar(0, breaks == 0, whole=whole),
             f"  others: {_others(mine, (*GOOD, 'wrong', 'breaks'))}",
         ]
     if theirs:
@@ -144,11 +146,6 @@ def _totals(
 def _bar(bar: float, holds: bool, *, whole: bool) -> str:
     """A bar and whether it is met; nothing where not all was tried."""
     return f" (bar {bar:g}: {_met(holds)})" if whole else ""
-
-
-def _exact_without(result: Result) -> bool:
-    """Whether a network marked inexact is pruned exactly by its other groups alone."""
-    return bool(result.get("verdict") == "inexact" and result["exact_groups"]["verdict"] == "exact")
 
 
 def _others(verdicts: Counter[str], known: Sequence[str]) -> str:

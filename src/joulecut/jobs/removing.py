@@ -138,11 +138,9 @@ def prune_nodes(
 
 
 def _layers(coupling: Coupling) -> list[str]:
-    """A layer of each group of channels: the first whose weight writes it."""
+    """A layer of each exact group of channels: the first whose weight writes it."""
     found: dict[str, None] = {}
     for group in coupling.groups():
-        if group.inexact:
-            continue
         for part in group.of_role("writer"):
             path, _, leaf = part.parameter.rpartition(".")
             weight = getattr(coupling.module.get_submodule(path), leaf)
@@ -194,7 +192,7 @@ def _check_data(graph: Traced) -> None:
 
 
 def _check_prunable(graph: Traced, coupling: Coupling) -> None:
-    if not coupling.groups():
+    if not coupling.all_groups():
         reason = coupling.refused()[0].reason if coupling.refused() else "no layer writes channels"
         raise UsageError(
             f"{graph.name} has no channel that can be removed: {reason}.",
@@ -223,7 +221,7 @@ class _Removal:
         first = out[0] if isinstance(out, (tuple, list)) else out
         check_runs(cut, graph.inputs, tuple(first.shape))
         after = trace(cut, graph.inputs, name=graph.name)
-        sizes = {group.name: group.size for group in self.coupling.groups()}
+        sizes = {group.name: group.size for group in self.coupling.all_groups()}
         record = RemovalRecord(
             model=graph.name,
             device=device.name,

@@ -6,8 +6,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-import torch
-
 from joulecut.pruning.candidates.channels import statistics
 from joulecut.pruning.candidates.sources import sources
 from joulecut.pruning.elimination import propose
@@ -117,12 +115,11 @@ def _exchanged(run: Run) -> Network:
 def _order(run: Run) -> Mapping[str, tuple[int, ...]]:
     """Channels of each group in the order in which they leave: as they left, then as they would."""
     network, teacher = run.here, run.teacher
-    with torch.no_grad():
-        _, values = network.run(teacher.inputs, keep=None)
+    _, values = network.observe(teacher.inputs, teacher.sources)
     taken = [step.taken for step in run.steps if step.put_back is None]
     known = statistics(network, values, teacher, run.settings, len(taken))
     order: dict[str, tuple[int, ...]] = {}
-    for group in network.coupling.groups():
+    for group in network.coupling.all_groups():
         left = tuple(c for removed in taken if removed.group == group.name for c in removed.channels)
         next_out = propose(network, group, teacher.layers, known, len(network.kept[group.name]) - 1)
         last = set(network.kept[group.name]) - set(next_out.channels)

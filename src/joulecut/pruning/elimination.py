@@ -104,7 +104,7 @@ def gather(
         ridge: relative to the mean diagonal.
         seed: for the labels sampled from the network's own predictions.
     """
-    groups = [group for group in network.coupling.groups() if network.width(group) > 1]
+    groups = [group for group in network.coupling.all_groups() if network.width(group) > 1]
     names = {layer.node for group in groups for layer, _ in readers(group, layers)} - network.gone
     nodes = {node.name: node for node in network.coupling.module.graph.nodes}
     inverse: dict[str, Tensor] = {}

@@ -55,7 +55,7 @@ class _Move:
 def rebuilt(original: Network, kept: Mapping[str, tuple[int, ...]]) -> Network:
     """The original cut to these channels, its weights untouched otherwise."""
     network = original
-    for group in original.coupling.groups():
+    for group in original.coupling.all_groups():
         gone = sorted(set(original.kept[group.name]) - set(kept[group.name]))
         if gone:
             network = network.cut(group, gone)

@@ -107,7 +107,7 @@ def fisher_costs(network: Network, inputs: Tensor, *, seed: int) -> dict[str, Te
     gates = gate_derivatives(network, inputs, None, seed=seed)
     found = {group: 0.5 * derivative.square().mean(0) for group, derivative in gates.items()}
     rest: dict[str, list[tuple[ParameterSlice, Tensor]]] = {}
-    for group in network.coupling.groups():
+    for group in network.coupling.all_groups():
         if group.name not in found:
             parts = group.of_role("reader") or group.of_role("writer")[:1]
             living = [part for part in parts if part.node not in network.gone]
@@ -181,7 +181,7 @@ def _gates(network: Network) -> list[_Gate]:
     """Gates before all readers of each group, or behind its writers where nothing that we know reads it."""
     nodes = {node.name: node for node in network.coupling.module.graph.nodes}
     found: list[_Gate] = []
-    for group in network.coupling.groups():
+    for group in network.coupling.all_groups():
         before = _of_role(network, group, nodes, "reader", _reader)
         found.extend(before or _of_role(network, group, nodes, "writer", _writer))
     return found

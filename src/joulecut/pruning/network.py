@@ -57,7 +57,7 @@ class Network:
         weights = {
             name: fast_layout(tensor.detach().clone()) for name, tensor in tensors(coupling.module).items()
         }
-        kept = {group.name: tuple(range(group.size)) for group in coupling.groups()}
+        kept = {group.name: tuple(range(group.size)) for group in coupling.all_groups()}
         network = Network(coupling, weights, kept)
         return replace(network, axes=_axes(network))
 
@@ -266,7 +266,7 @@ class Network:
         """Names of the values that the groups' readers read, and that a rerun from them reads beside."""
         found: set[str] = set()
         nodes = {node.name: node for node in self.coupling.module.graph.nodes}
-        for group in self.coupling.groups():
+        for group in self.coupling.all_groups():
             readers = frozenset(part.node for part in group.of_role("reader"))
             beside = [n for reader in readers for n in self.reads(nodes[reader]) if n.op != "get_attr"]
             found.update(node.name for node in (*beside, *self.beside(readers)))

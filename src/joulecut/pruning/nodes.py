@@ -123,7 +123,7 @@ class _Channel:
 def _channels(coupling: Coupling, layer: str) -> list[_Channel]:
     """Every channel of the layer that can go."""
     found: list[_Channel] = []
-    for group in coupling.groups():
+    for group in coupling.all_groups():
         part = next((p for p in group.of_role("writer") if _belongs(coupling, p, layer)), None)
         if part is not None:
             rows = _rows(coupling, part)
@@ -170,7 +170,7 @@ def _none(coupling: Coupling, layer: str) -> UsageError | ModelError:
         return ModelError(
             f"no node of {layer} can be removed: {why.reason}{where}.", hint="Choose another layer."
         )
-    writers = {p.parameter for group in coupling.groups() for p in group.of_role("writer")}
+    writers = {p.parameter for group in coupling.all_groups() for p in group.of_role("writer")}
     known = sorted({name.rpartition(".")[0] for name in writers if _weight(coupling, name).ndim > 1})
     close = get_close_matches(layer[:80], known, n=3, cutoff=0.4) or known[:5]
     hint = f"Layers that have: {', '.join(close)}." if close else "No layer of the network has."

@@ -71,7 +71,7 @@ def measure_moments(network: Network, inputs: Tensor, *, gradient_samples: int, 
         seed: for the labels drawn from the network's own predictions.
     """
     layers = solvable_layers(network.coupling.module)
-    names = {layer.node for group in network.coupling.groups() for layer, _ in readers(group, layers)}
+    names = {layer.node for group in network.coupling.all_groups() for layer, _ in readers(group, layers)}
     wanted = {name: layers[name] for name in sorted(names)}
     return Moments(_grams(network, wanted, inputs), _roots(network, wanted, inputs[:gradient_samples], seed))
 
@@ -173,12 +173,12 @@ def removal_costs(network: Network, inputs: Tensor, *, seed: int) -> dict[str, T
     moments = measure_moments(network, inputs, gradient_samples=_GRADIENT_SAMPLES, seed=seed)
     found: dict[str, Tensor] = {}
     with one_thread():
-        for group in network.coupling.groups():
+        for group in network.coupling.all_groups():
             problems = _problems(network, group, layers, moments)
             none = torch.zeros(network.width(group), dtype=torch.float64)
             if problems:
                 found[group.name] = sum((p.costs() for p in problems), none)
-    if len(found) == len(network.coupling.groups()):
+    if len(found) == len(network.coupling.all_groups()):
         return found
     return fisher_costs(network, inputs, seed=seed) | found
 

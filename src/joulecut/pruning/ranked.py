@@ -158,7 +158,7 @@ def next_goal_j(run: Run, network: Network, rounds: int) -> float:
 
 def cut_along(network: Network, path: Path) -> Network:
     """The network without the channels that a path takes."""
-    groups = {group.name: group for group in network.coupling.groups()}
+    groups = {group.name: group for group in network.coupling.all_groups()}
     for name, channels in path.channels().items():
         network = network.cut(groups[name], channels)
     return network
@@ -171,7 +171,7 @@ def take_round(run: Run, done: Round) -> None:
     """
     accuracy = run.judge(done.network, True) if run.judge is not None else None
     at = run.here.widths
-    groups = {group.name: group for group in done.network.coupling.groups()}
+    groups = {group.name: group for group in done.network.coupling.all_groups()}
     module = done.network.coupling.module
     before_j, each_s = run.before.value, done.duration_s / len(done.path.taken)
 

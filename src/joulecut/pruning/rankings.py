@@ -74,7 +74,7 @@ class Ranking:
 def _random(context: Context) -> Scores:
     """Uniform scores: the floor that any ranking must beat."""
     generator = torch.Generator().manual_seed(context.seed)
-    groups = context.network.coupling.groups()
+    groups = context.network.coupling.all_groups()
     return {
         group.name: torch.rand(context.network.width(group), generator=generator, dtype=torch.float64)
         for group in groups
@@ -135,7 +135,7 @@ def by_weights(name: str, score: WeightScore) -> Ranking:
 
     def scores(context: Context) -> Scores:
         found: dict[str, Tensor] = {}
-        for group in context.network.coupling.groups():
+        for group in context.network.coupling.all_groups():
             of_group = checked(score(written(context.network, group)), context.network.width(group))
             mean = float(of_group.mean())
             found[group.name] = of_group / mean if mean > 0 else of_group

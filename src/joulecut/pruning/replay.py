@@ -46,7 +46,7 @@ def replay(recipe: Recipe, model: nn.Module, example: Tensor | Sequence[Tensor] 
     inputs = _inputs(recipe, example)
     graph = trace(model, inputs)
     coupling = couple(without_blocks(graph, recipe.blocks) if recipe.blocks else graph)
-    kept = {group.name: _kept(group, recipe) for group in coupling.groups()}
+    kept = {group.name: _kept(group, recipe) for group in coupling.all_groups()}
     _check_whole(recipe, model, coupling, kept)
     try:
         if recipe.blocks:

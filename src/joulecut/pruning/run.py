@@ -161,7 +161,7 @@ def _result(run: Run, traced: Traced) -> Pruned:
     run.note("pruned", module)
     _check_accuracy(run, final)
     left = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
-    groups = [g for g in run.coupling.groups() if any(part.parameter in left for part in g.slices)]
+    groups = [g for g in run.coupling.all_groups() if any(part.parameter in left for part in g.slices)]
     indices = run.coupling.indices(final.kept)
     return Pruned(
         module=module,
@@ -240,7 +240,7 @@ def _prepare(
     fit = samples_that_fit(traced.module) * settings.final_samples // settings.samples
     module = recalibrated(traced.module, calibration.part(0, min(settings.final_samples, fit)).inputs)
     coupling = Coupling(module)
-    if not coupling.groups():
+    if not coupling.all_groups():
         reason = coupling.refused()[0].reason if coupling.refused() else "no layer writes channels"
         raise UsageError(f"{traced.name} has no channel that can be removed: {reason}.")
     folded_module, pairs = fold(module)

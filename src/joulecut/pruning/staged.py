@@ -130,7 +130,7 @@ def _portfolio(run: Run, network: Network, fitted: Samples) -> Iterator[tuple[st
 
 def joint_curves(network: Network, moments: Moments, step: int) -> Curves:
     """The whole cost curve of each group that dense layers read, by one joint elimination each."""
-    layers, groups = solvable_layers(network.coupling.module), network.coupling.groups()
+    layers, groups = solvable_layers(network.coupling.module), network.coupling.all_groups()
 
     def curve(group: Group) -> tuple[Block, ...]:
         return tuple(eliminate(network, group, layers, moments, step))

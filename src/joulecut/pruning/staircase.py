@@ -17,7 +17,7 @@ _EVERY = 128
 
 def staircases(coupling: Coupling, pricer: Pricer) -> tuple[FilterEnergy, ...]:
     """For every group, the joules freed in the network by removing n of its filters, neighbours included."""
-    return tuple(_staircase(group, pricer) for group in coupling.groups())
+    return tuple(_staircase(group, pricer) for group in coupling.all_groups())
 
 
 def _staircase(group: Group, pricer: Pricer) -> FilterEnergy:

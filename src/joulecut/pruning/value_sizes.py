@@ -21,7 +21,7 @@ class Sizes:
 
     def __init__(self, coupling: Coupling) -> None:
         self.coupling = coupling
-        self._groups = coupling.groups()
+        self._groups = coupling.all_groups()
         self._owner = torch.zeros(len(coupling.alive({})), dtype=torch.long)
         for number, group in enumerate(self._groups, start=1):
             self._owner[group.classes] = number

@@ -18,7 +18,7 @@ def _result(network: Network, verdict: str, **more: Any) -> dict[str, Any]:
 
 OURS = {
     A: _result(A, "exact", parameters=[100, 40], difference=1e-15),
-    B: _result(B, "inexact", inexact=["layer_norm"], exact_groups=_result(B, "exact", parameters=[100, 70])),
+    B: _result(B, "exact", inexact=["layer_norm"], every_group=_result(B, "inexact", parameters=[100, 30])),
     C: _result(C, "wrong") | {"reason": "differs by 1.0e-01"},
 }
 PEER = {
@@ -30,14 +30,27 @@ PEER = {
 
 def test_totals_count_each_side() -> None:
     text = summary([A, B, C], OURS, PEER)
-    assert "joulecut, every group cut: 2 of 3 smaller and equal to the reference\n" in text
-    assert "marked inexact: 1\njoulecut, exact groups cut alone: 2 of 3 at least 5 % smaller" in text
-    assert "smaller with inexact groups only: 0\n" in text
-    assert "layer_norm; without: exact 70.0%" in text
+    assert "joulecut, what it cuts by default: 2 of 3 smaller and equal to the reference\n" in text
+    assert "  of them marked inexact, as nothing exact is worth 5 %: 0\n" in text
+    assert "joulecut, every group cut: 2 of 3, of them marked inexact: 1\n" in text
+    assert "with layer_norm: inexact 30.0%" in text
     assert "wrong: 1\n" in text
     assert "Torch-Pruning: 2 of 3 run and are smaller (equal to nothing), 1 as its examples" in text
     assert "joulecut ahead: 0 networks\njoulecut ahead, without further settings: 1 networks" in text
     assert "   1  breaks: IndexError: 3" in text
+
+
+def test_a_network_with_nothing_exact_asks_for_the_marked_groups() -> None:
+    marked = _result(A, "inexact", parameters=[100, 60])
+    text = summary([A], {A: marked | {"inexact": ["softmax"], "every_group": marked}}, {})
+    assert "nothing exact is worth 5 %, asked for those marked softmax: inexact 60.0%" in text
+    assert "as nothing exact is worth 5 %: 1\n" in text
+
+
+def test_what_is_wrong_with_every_group_cut_is_wrong() -> None:
+    broken = _result(A, "breaks") | {"reason": "RuntimeError"}
+    text = summary([A], {A: _result(A, "exact", inexact=["mean"], every_group=broken)}, {})
+    assert "  break in forward: 1\n" in text
 
 
 def test_bars_show_where_all_networks_were_tried() -> None:

@@ -66,7 +66,7 @@ def random_kept(coupling: Coupling, seed: int, fewest: int = 1) -> dict[str, lis
     """Between the fewest channels and all but one of every group."""
     generator = torch.Generator().manual_seed(seed)
     kept = {}
-    for group in coupling.groups():
+    for group in coupling.all_groups():
         count = int(torch.randint(min(fewest, group.size - 1), group.size, (1,), generator=generator))
         kept[group.name] = sorted(torch.randperm(group.size, generator=generator)[:count].tolist())
     return kept
@@ -77,7 +77,7 @@ def readers_zeroed(model: nn.Module, coupling: Coupling, kept: dict[str, list[in
     model = copy.deepcopy(model)
     parameters = dict(model.named_parameters())
     with torch.no_grad():
-        for group in coupling.groups():
+        for group in coupling.all_groups():
             removed = sorted(set(range(group.size)) - set(kept[group.name]))
             for part in group.of_role("reader"):
                 parameters[part.parameter].index_fill_(part.dim, part.positions[removed].flatten(), 0.0)

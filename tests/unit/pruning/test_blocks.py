@@ -175,7 +175,7 @@ def test_all_blocks_can_go_in_any_order_and_channels_after_them() -> None:
             one_by_one = without_blocks(one_by_one, [name])
         assert torch.equal(one_by_one.module(x), outputs[0])
     coupling = couple(without_blocks(traced, blocks))
-    assert {group.name: group.size for group in coupling.groups()} == {"0": 8, "3.a": 12, "3.b": 12}
+    assert {group.name: group.size for group in coupling.all_groups()} == {"0": 8, "3.a": 12, "3.b": 12}
     cut = coupling.apply({"3.a": range(5), "3.b": range(7), "0": range(3)})
     assert cut(x).shape == (2, 5)
 

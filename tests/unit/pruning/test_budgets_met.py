@@ -264,7 +264,7 @@ def test_memory_binds_where_joules_are_met() -> None:
     check_path(ended)
     cut = trace(ended.pruned.module, graph.inputs)
     anew = Coupling(cut.module)
-    peak = peak_memory(anew, (), board).at({group.name: group.size for group in anew.groups()})
+    peak = peak_memory(anew, (), board).at({group.name: group.size for group in anew.all_groups()})
     assert peak <= 3000
     assert whole.at(run(board, Budget(share=0.99)).widths) > 3000
     energy, memory = ended.pruned.limits

@@ -177,12 +177,14 @@ def test_less_is_pruned_and_nothing_wrong(name: str) -> None:
     sample = HARD[name]
     model = build(sample.build)
     coupling = couple(model, torch.zeros(1, *sample.shape))
-    assert {group.name: group.size for group in coupling.groups()} == sample.groups
+    assert {group.name: group.size for group in coupling.all_groups()} == sample.groups
     x = torch.randn(3, *sample.shape, generator=torch.Generator().manual_seed(0))
-    inexact = {group.name for group in coupling.groups() if group.inexact}
+    inexact = {group.name for group in coupling.all_groups() if group.inexact}
     for seed in range(3):
         kept = random_kept(coupling, seed)
-        kept |= {group.name: list(range(group.size)) for group in coupling.groups() if group.name in inexact}
+        kept |= {
+            group.name: list(range(group.size)) for group in coupling.all_groups() if group.name in inexact
+        }
         with torch.no_grad():
             assert relative(coupling.apply(kept)(x), readers_zeroed(model, coupling, kept)(x)) < 1e-5
 
@@ -205,7 +207,7 @@ def accounted(coupling: Coupling) -> dict[str, int]:
     found: dict[str, int] = defaultdict(int)
     seen: dict[tuple[str, int], set[int]] = defaultdict(set)
     tensors = dict(coupling.module.named_parameters())
-    for group in coupling.groups():
+    for group in coupling.all_groups():
         for part in group.of_role("writer"):
             if tensors[part.parameter].ndim > 1:
                 seen[part.parameter.removesuffix(".weight"), part.dim] |= set(
@@ -278,7 +280,7 @@ class Tied(nn.Module):
 def test_tied_weights_are_cut_under_each_name_and_stay_tied() -> None:
     model = build(Tied)
     coupling = couple(model, torch.zeros(1, 4))
-    (group,) = coupling.groups()
+    (group,) = coupling.all_groups()
     kept = {group.name: [0, 2, 5]}
     cut = coupling.apply(kept)
     assert set(cut.state_dict()) == set(model.state_dict())

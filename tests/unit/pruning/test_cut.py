@@ -55,7 +55,7 @@ def test_every_size_in_the_graph_is_rewritten() -> None:
     """Of channels 0-2, 3-7 and 8-11 the first, fifth and last two go: 2, 4 and 2 are left."""
     model = build(Sizes)
     coupling = couple(model, torch.zeros(1, 3, 4, 4))
-    sizes = {group.name: group.size for group in coupling.groups()}
+    sizes = {group.name: group.size for group in coupling.all_groups()}
     assert sizes == {"a": 3, "a#2": 5, "a#3": 4}
     cut = coupling.apply({"a": [1, 2], "a#2": [0, 1, 2, 3], "a#3": [0, 1]})
     assert [args[0][1] for args in arguments(cut, "reshape")] == [8, 2 * 16]
@@ -74,7 +74,7 @@ def test_every_size_in_the_graph_is_rewritten() -> None:
 def test_parameters_keep_their_names_and_the_original_is_left_alone(name: str) -> None:
     model, _, coupling = captured(name)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    kept = {group.name: [0] for group in coupling.groups()}
+    kept = {group.name: [0] for group in coupling.all_groups()}
     cut = coupling.apply(kept)
     assert set(cut.state_dict()) == set(before)
     assert all(torch.equal(model.state_dict()[key], tensor) for key, tensor in before.items())
@@ -97,7 +97,7 @@ def easy(count: int, shape: tuple[int, ...]) -> Dataset:
 @pytest.mark.parametrize("name", ["residual", "perceptron", "gated"])
 def test_a_cut_graph_trains(name: str) -> None:
     _, _, coupling = captured(name)
-    cut = coupling.apply({group.name: range(0, group.size, 2) for group in coupling.groups()})
+    cut = coupling.apply({group.name: range(0, group.size, 2) for group in coupling.all_groups()})
     data = easy(256, EXACT[name].shape)
     before = {key: tensor.clone() for key, tensor in cut.state_dict().items()}
     with torch.no_grad():
@@ -127,7 +127,7 @@ def test_a_saved_cut_graph_runs_in_a_process_without_joulecut(tmp_path: Path) ->
     model = build(EXACT["residual"].build)
     example = (torch.zeros(1, 3, 8, 8),)
     coupling = couple(model, example)
-    cut = coupling.apply({group.name: range(0, group.size, 2) for group in coupling.groups()})
+    cut = coupling.apply({group.name: range(0, group.size, 2) for group in coupling.all_groups()})
     export_pt2(cut, example, tmp_path / "model.pt2")
     x = torch.randn(5, 3, 8, 8)
     with torch.no_grad():

@@ -36,7 +36,7 @@ def network() -> tuple[Network, Group, Tensor]:
     module = trace(build(pair), torch.zeros(1, 3, 6, 6)).module
     whole = Network.whole(Coupling(fold(module)[0]))
     x = torch.randn(40, 3, 6, 6, generator=torch.Generator().manual_seed(0))
-    return whole, whole.coupling.groups()[0], x
+    return whole, whole.coupling.all_groups()[0], x
 
 
 def problem(whole: Network, x: Tensor) -> tuple[Matrix, Matrix]:
@@ -156,7 +156,7 @@ def test_a_gate_costs_half_its_fisher_information() -> None:
     p, h, w = logits.softmax(-1).double(), values["tanh"].double(), whole.weights["2.weight"].double()
     fisher = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
     exact = 0.5 * (h.square() * torch.einsum("oc,nop,pc->nc", w, fisher, w)).mean(0)
-    (group,) = whole.coupling.groups()
+    (group,) = whole.coupling.all_groups()
     slices = {"0": [(part, whole.positions(part, group)) for part in group.of_role("reader")]}
     found = gate_costs(whole, x, slices, seed=0)["0"]
     assert ((found - exact).abs() < 0.1 * exact).all()  # 2,000 sums of eight samples
@@ -179,7 +179,7 @@ def after_gather(name: str, shape: tuple[int, ...], parameter: str, dim: int) ->
 def test_what_a_transposed_convolution_reads_is_judged_by_its_gate() -> None:
     """Four of its six channels are read with zeros: they go first and cost nothing."""
     whole, found = after_gather("transposed", (3, 8, 8), "2.weight", 0)
-    group = whole.coupling.groups()[0]
+    group = whole.coupling.all_groups()[0]
     layers = solvable_layers(whole.coupling.module)
     assert set(found.gates) == {"0"}
     gone = propose(whole, group, layers, found, 4)

@@ -51,7 +51,7 @@ def parts(step: int) -> tuple[Network, Pricer, Exchanger]:
     wanted = whole(held_out)
     spec = dataclasses.replace(device("reference/edge/float32"), channel_step=step, pads=())
     prices = pricer(coupling, layer_works(graph), spec)
-    order = {group.name: tuple(range(group.size)) for group in whole.coupling.groups()}
+    order = {group.name: tuple(range(group.size)) for group in whole.coupling.all_groups()}
     loss = held_out_loss(held_out, lambda logits: 100 * float((logits - wanted).pow(2).mean()))
     return whole, prices, Exchanger(whole, teach(whole, x, SETTINGS), SETTINGS, loss, prices, step, order, 40)
 

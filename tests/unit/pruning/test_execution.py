@@ -56,7 +56,7 @@ def test_a_rerun_from_values_of_the_larger_network_is_a_run(name: str, size: int
         values = network.run(x, keep=network.frontier())[1]
         logits, parts = network.observe(x, network.frontier())
         assert relative(logits, network(x)) < 1e-5
-        for group in network.coupling.groups():
+        for group in network.coupling.all_groups():
             smaller = network.cut(group, [1])
             starts = frozenset(part.node for part in group.of_role("reader"))
             for known in (values, parts, {}):
@@ -91,7 +91,7 @@ def test_values_that_do_not_begin_with_samples_are_not_split() -> None:
         kept = small.run(x, keep=None)[1]
         assert set(kept) == set(values)
         assert all(close(kept[key], values[key]) for key in values)
-        group = network.coupling.groups()[0]
+        group = network.coupling.all_groups()[0]
         starts = frozenset(part.node for part in group.of_role("reader"))
         cut = small.cut(group, [0])
         assert relative(cut.rerun(x, small, values, starts), cut(x)) < 1e-5

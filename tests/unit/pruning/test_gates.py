@@ -23,7 +23,7 @@ def whole(name: str) -> tuple[Network, Tensor]:
 
 def by_weights(network: Network, group: str, x: Tensor, labels: Tensor) -> Tensor:
     """The derivative of each sample's loss by a factor on all that reads a channel: [samples, width]."""
-    found = next(g for g in network.coupling.groups() if g.name == group)
+    found = next(g for g in network.coupling.all_groups() if g.name == group)
     gate = torch.ones(found.size, requires_grad=True)
     weights = dict(network.weights)
     for part in found.of_role("reader"):
@@ -43,7 +43,7 @@ def test_a_gate_is_a_factor_on_all_that_reads_the_channel(name: str) -> None:
     network, x = whole(name)
     labels = torch.arange(5) % network(x).shape[1]
     found = gate_derivatives(network, x, labels, seed=0)
-    assert set(found) == {group.name for group in network.coupling.groups()}
+    assert set(found) == {group.name for group in network.coupling.all_groups()}
     for group, derivative in found.items():
         expected = by_weights(network, group, x, labels)
         assert derivative == pytest.approx(expected, rel=1e-3, abs=1e-5 * float(expected.abs().max()))
@@ -87,7 +87,7 @@ def test_channels_that_no_layer_reads_are_gated_where_they_are_written() -> None
     model = build(Bilinear)
     x = torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(1))
     coupling = couple(model, x)
-    if not coupling.groups():
+    if not coupling.all_groups():
         pytest.skip("the engine keeps both layers")
     network = Network.whole(coupling)
     with torch.no_grad():
@@ -114,7 +114,7 @@ def test_every_group_has_a_cost_whatever_reads_it() -> None:
     x = torch.randn(16, 5, 3, generator=torch.Generator().manual_seed(0))
     coupling = couple(build(Recurrent), x[:1])
     costs = fisher_costs(Network.whole(coupling), x, seed=0)
-    assert set(costs) == {group.name for group in coupling.groups()}
+    assert set(costs) == {group.name for group in coupling.all_groups()}
     assert all(bool((of_group > 0).all()) for of_group in costs.values())
 
 

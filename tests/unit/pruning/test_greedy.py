@@ -56,7 +56,7 @@ def search(name: str, labelled: bool) -> tuple[Search, Network]:
     spec = dataclasses.replace(device("reference/edge/float32"), channel_step=1, pads=())
     prices = pricer(Coupling(graph.module), layer_works(graph), spec)
     teacher = teach(whole, x, SETTINGS.refit)
-    groups = frozenset(group.name for group in whole.coupling.groups())
+    groups = frozenset(group.name for group in whole.coupling.all_groups())
     source = ChannelOptions(SETTINGS, groups)
     again = partial(refit, teacher=teacher, settings=SETTINGS.refit)
     return Search(teacher, labels, logits, prices, 1, SETTINGS, (source,), again), whole

@@ -116,7 +116,7 @@ def two_layers(budget: Budget, spec: object = PLAIN) -> tuple[Limits, Network]:
 
 def without(network: Network, channels: int) -> Network:
     """Some channels fewer."""
-    (group,) = network.coupling.groups()
+    (group,) = network.coupling.all_groups()
     return network.cut(group, network.kept[group.name][:channels])
 
 

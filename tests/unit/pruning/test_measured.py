@@ -189,7 +189,7 @@ def test_what_is_measured_is_the_cut_network_without_its_dropped_blocks() -> Non
     coupling = Coupling(traced.module)
     (block,) = removable_blocks(traced)
     network = Network.whole(coupling).drop(block)
-    network = network.cut(next(g for g in coupling.groups() if g.name == "stem"), tuple(range(16)))
+    network = network.cut(next(g for g in coupling.all_groups() if g.name == "stem"), tuple(range(16)))
     module = cut_module(coupling, network)
     assert sum(parameter.numel() for parameter in module.parameters()) == 6 * 8 + 8 + 8 * 3 + 3
     assert module(torch.zeros(2, 6)).shape == (2, 3)

@@ -28,7 +28,7 @@ def activations(model: nn.Module, *shape: int) -> PeakMemory:
 
 def whole(memory: PeakMemory, model: nn.Module, *shape: int) -> list[float]:
     """Values alive by operation, nothing cut."""
-    groups = Coupling(trace(model, torch.zeros(1, *shape)).module).groups()
+    groups = Coupling(trace(model, torch.zeros(1, *shape)).module).all_groups()
     return [held / 4 for held in memory.by_operation({group.name: group.size for group in groups})]
 
 
@@ -170,6 +170,6 @@ def test_the_peak_is_that_of_the_cut_network(name: str) -> None:
     cut = trace(coupling.apply(kept), graph.inputs)
     anew = Coupling(cut.module)
     expected = peak_memory(anew, pricer(anew, layer_works(cut), REFERENCE).layers, REFERENCE)
-    sizes = {group.name: group.size for group in anew.groups()}
+    sizes = {group.name: group.size for group in anew.all_groups()}
     found = memory.by_operation({group: len(channels) for group, channels in kept.items()})
     assert found == pytest.approx(expected.by_operation(sizes), rel=1e-12)

@@ -28,7 +28,7 @@ def test_cutting_group_by_group_and_in_halves_gives_the_graph_cut_at_once(name: 
     whole, x = network(name), samples(name)
     kept = random_kept(whole.coupling, 3)
     cut = whole
-    for group in whole.coupling.groups():
+    for group in whole.coupling.all_groups():
         gone = [c for c in range(group.size) if c not in kept[group.name]]
         cut = cut.cut(group, gone[::2]).cut(group, gone[1::2])
         assert cut.width(group) == len(kept[group.name])
@@ -38,8 +38,8 @@ def test_cutting_group_by_group_and_in_halves_gives_the_graph_cut_at_once(name: 
 
 @pytest.mark.parametrize("name", sorted(EXACT))
 def test_folded_and_unfolded_networks_have_the_same_groups(name: str) -> None:
-    assert [(g.name, g.size) for g in captured(name)[2].groups()] == [
-        (g.name, g.size) for g in network(name).coupling.groups()
+    assert [(g.name, g.size) for g in captured(name)[2].all_groups()] == [
+        (g.name, g.size) for g in network(name).coupling.all_groups()
     ]
 
 
@@ -50,7 +50,7 @@ def test_values_kept_from_a_run_stay_and_can_be_cut(name: str) -> None:
     with torch.no_grad():
         logits, values = whole.run(x, keep=None)
         copies = {key: value.clone() for key, value in values.items() if isinstance(value, Tensor)}
-        for group in whole.coupling.groups():
+        for group in whole.coupling.all_groups():
             smaller = whole.cut(group, [0, 2])
             _, fresh = smaller.run(x, keep=None)
             stem = [n for n in whole.coupling.module.graph.nodes if n.name == "conv2d"]
@@ -63,7 +63,7 @@ def test_values_kept_from_a_run_stay_and_can_be_cut(name: str) -> None:
 def test_positions_follow_the_channels_through_a_flatten() -> None:
     """Six channels of 4 x 4: channel c fills columns 16 c to 16 c + 15; without 0 and 3 they close up."""
     whole = network("flatten")
-    group = next(g for g in whole.coupling.groups() if g.name == "conv")
+    group = next(g for g in whole.coupling.all_groups() if g.name == "conv")
     (part,) = (s for s in group.slices if s.parameter == "hidden.weight")
     cut = whole.cut(group, [0, 3])
     assert cut.kept["conv"] == (1, 2, 4, 5)

@@ -67,7 +67,7 @@ def test_a_dropped_block_costs_no_operation_and_is_seen_by_no_hook() -> None:
 def test_cut_and_dropped_in_either_order(name: str) -> None:
     traced, whole, blocks = captured(name)
     x = samples(name)
-    groups = whole.coupling.groups()
+    groups = whole.coupling.all_groups()
     first = whole.drop(blocks[-1])
     for group in groups:
         first = first.cut(group, [0, 2])
@@ -80,7 +80,7 @@ def test_cut_and_dropped_in_either_order(name: str) -> None:
         assert torch.equal(first(x), second(x))
         rest = without_blocks(traced, [blocks[-1]])
         coupling = Coupling(rest.module)
-        cut = coupling.apply({g.name: kept[g.name] for g in coupling.groups()})
+        cut = coupling.apply({g.name: kept[g.name] for g in coupling.all_groups()})
         assert relative(first(x), cut(x)) < 1e-5
 
 
@@ -93,7 +93,7 @@ def test_values_kept_from_a_run_serve_a_dropped_network() -> None:
         known = {name: values[name] for name in (blocks[1].input,)}
         assert torch.equal(dropped.run(x, known=known)[0], logits)
         assert torch.equal(whole.run(x, keep=None)[1][blocks[1].input], values[blocks[1].input])
-        group = whole.coupling.groups()[0]
+        group = whole.coupling.all_groups()[0]
         smaller = dropped.cut(group, [1])
         nodes = list(whole.coupling.module.graph.nodes)
         cut = dropped.sliced_values(values, smaller, nodes)

@@ -91,7 +91,9 @@ def test_removing_three_nodes_is_zeroing_what_reads_them() -> None:
     cut = coupling.apply(chosen.kept)
     assert tuple(cut.get_parameter("c.weight").shape) == (9, 8, 3, 3)
     assert tuple(cut.get_parameter("bnc.weight").shape) == (9,)
-    kept = {group.name: list(chosen.kept.get(group.name, range(group.size))) for group in coupling.groups()}
+    kept = {
+        group.name: list(chosen.kept.get(group.name, range(group.size))) for group in coupling.all_groups()
+    }
     x = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
         assert relative(cut(x), readers_zeroed(model, coupling, kept)(x)) < 1e-5
@@ -137,7 +139,9 @@ class Recurrent(nn.Module):
 
 def test_hidden_units_of_an_lstm() -> None:
     coupling = couple(Recurrent(), torch.zeros(1, 5, 3))
-    if not any("cells" in part.parameter for group in coupling.groups() for part in group.of_role("writer")):
+    if not any(
+        "cells" in part.parameter for group in coupling.all_groups() for part in group.of_role("writer")
+    ):
         pytest.skip("the engine keeps hidden units")
     chosen = choose_nodes(coupling, "cells", indices=[2, 5])
     assert (chosen.width, chosen.removed) == (6, (2, 5))

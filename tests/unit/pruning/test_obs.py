@@ -54,7 +54,7 @@ def test_costs_are_those_of_least_squares_without_the_channels(name: str) -> Non
     layers = solvable_layers(network.coupling.module)
     moments = measure_moments(network, x, gradient_samples=512, seed=0)
     alone = removal_costs(network, x, seed=0)
-    for group in network.coupling.groups():
+    for group in network.coupling.all_groups():
         expected = [loss_without(network, group, moments, [c]) for c in range(group.size)]
         assert alone[group.name].tolist() == pytest.approx(expected, rel=1e-3)
         blocks = list(eliminate(network, group, layers, moments, 2))
@@ -96,7 +96,7 @@ def test_streamed_grams_are_those_of_all_rows() -> None:
 def test_groups_that_no_dense_layer_reads_have_the_cost_of_their_gates() -> None:
     """The first layer of a grouped convolution is read group by group."""
     network, x = whole("grouped")
-    assert not readers(network.coupling.groups()[0], solvable_layers(network.coupling.module))
+    assert not readers(network.coupling.all_groups()[0], solvable_layers(network.coupling.module))
     costs = removal_costs(network, x, seed=0)
     assert set(costs) == {"0", "2"}
     assert bool((costs["0"] > 0).all())
@@ -107,7 +107,7 @@ def test_hundreds_of_removals_among_channels_that_say_the_same() -> None:
     wide = nn.Sequential(nn.Linear(6, 300), nn.Linear(300, 5))
     x = torch.randn(128, 6, generator=torch.Generator().manual_seed(0))
     network = Network.whole(Coupling(trace(wide, x[:1]).module))
-    (group,) = network.coupling.groups()
+    (group,) = network.coupling.all_groups()
     layers = solvable_layers(network.coupling.module)
     moments = measure_moments(network, x, gradient_samples=128, seed=0)
     gone: list[int] = []

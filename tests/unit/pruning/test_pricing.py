@@ -51,7 +51,7 @@ def test_prices_are_those_of_the_cut_network(name: str) -> None:
 def test_a_saving_is_the_difference_of_two_totals(name: str) -> None:
     coupling, prices = priced(name, DEVICES[1])
     widths = dict(prices.sizes)
-    for group in coupling.groups():
+    for group in coupling.all_groups():
         for channels in range(1, group.size - 1):
             fewer = {**widths, group.name: widths[group.name] - channels}
             difference = prices.total_j(widths) - prices.total_j(fewer)

@@ -66,7 +66,7 @@ def test_fisher_is_half_the_mean_square_whatever_labels_are_drawn() -> None:
 
 def test_norms_see_all_that_writes_a_channel_and_are_scaled_by_the_mean() -> None:
     context = summed()
-    group = context.network.coupling.groups()[0]
+    group = context.network.coupling.all_groups()[0]
     assert sorted(map(sorted, written(context.network, group).tolist())) == [[0, 0, 1], [0, 3, 4]]
     assert RANKINGS["l1"].scores(context)[group.name].tolist() == pytest.approx([7 / 4, 1 / 4])
     assert RANKINGS["l2"].scores(context)[group.name].tolist() == pytest.approx([5 / 3, 1 / 3])
@@ -74,7 +74,7 @@ def test_norms_see_all_that_writes_a_channel_and_are_scaled_by_the_mean() -> Non
 
 def test_scores_are_of_the_living_channels() -> None:
     context = two_layers()
-    cut = context.network.cut(context.network.coupling.groups()[0], [0])
+    cut = context.network.cut(context.network.coupling.all_groups()[0], [0])
     for name in ("random", "l1", "l2", "fisher", "obs"):
         assert RANKINGS[name].scores(Context(cut, context.inputs))["0"].shape == (1,)
 
@@ -99,7 +99,9 @@ def test_a_function_of_weights_is_a_ranking() -> None:
 
 def test_a_ranking_of_the_users_own_sees_the_whole_context() -> None:
     def by_index(context: Context) -> dict[str, Tensor]:
-        return {g.name: torch.arange(g.size) * len(context.inputs) for g in context.network.coupling.groups()}
+        return {
+            g.name: torch.arange(g.size) * len(context.inputs) for g in context.network.coupling.all_groups()
+        }
 
     own = Ranking("by index", by_index, nats=True)
     assert find_ranking(own) is own

@@ -31,7 +31,7 @@ def duplicated(name: str) -> nn.Module:
     """Channels 3 and 5 of the first group repeat channel 0 at other scales, in every layer they pass."""
     model = build(EXACT[name].build)
     coupling = Coupling(trace(model, torch.zeros(1, *EXACT[name].shape)).module)
-    group = coupling.groups()[0]
+    group = coupling.all_groups()[0]
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
     with torch.no_grad():
         for part in group.slices:
@@ -65,7 +65,7 @@ def test_without_a_cut_nothing_changes(name: str) -> None:
 def test_channels_that_repeat_another_are_made_up_for_exactly(name: str) -> None:
     network = folded(duplicated(name), EXACT[name].shape)
     x = samples(EXACT[name].shape, 400)
-    group = network.coupling.groups()[0]
+    group = network.coupling.all_groups()[0]
     cut = network.cut(group, [3, 5])
     assert relative(cut(x), network(x)) > 0.015
     again = refit(cut, teach(network, x, ALMOST_FREE), ALMOST_FREE)
@@ -92,7 +92,7 @@ def test_a_linear_combination_is_made_up_for_too() -> None:
         model.a.bias[4] = model.a.bias[0] - 2 * model.a.bias[2]
     network = folded(model, (3, 7, 7))
     x = samples((3, 7, 7), 200)
-    cut = network.cut(network.coupling.groups()[0], [4])
+    cut = network.cut(network.coupling.all_groups()[0], [4])
     again = refit(cut, teach(network, x, ALMOST_FREE), ALMOST_FREE)
     assert relative(cut(x), network(x)) > 0.02
     assert relative(again(x), network(x)) < 1e-3
@@ -115,7 +115,7 @@ def test_the_second_branch_makes_up_for_the_first() -> None:
 
     network = folded(build(Branches), (8,))
     x = samples((8,), 300)
-    group = next(g for g in network.coupling.groups() if g.name == "a")
+    group = next(g for g in network.coupling.all_groups() if g.name == "a")
     cut = network.cut(group, [0, 2, 4])
     assert relative(cut(x), network(x)) > 0.1
     again = refit(cut, teach(network, x, ALMOST_FREE), ALMOST_FREE)
@@ -131,7 +131,7 @@ def test_a_refit_is_better_than_none(name: str, seed: int) -> None:
     x = samples(EXACT[name].shape, 400)
     kept = random_kept(network.coupling, seed)
     cut = network
-    for group in network.coupling.groups():
+    for group in network.coupling.all_groups():
         keep = max(group.size // 2, len(kept[group.name]))
         cut = cut.cut(group, [c for c in range(group.size) if c not in kept[group.name]][: group.size - keep])
     again = refit(cut, teach(network, x, RefitSettings()), RefitSettings())

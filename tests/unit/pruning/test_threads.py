@@ -29,12 +29,12 @@ def found(factory: Callable[[], nn.Module], shape: tuple[int, ...]) -> tuple[dic
     x = torch.randn(96, *shape, generator=torch.Generator().manual_seed(0))
     teacher = teach(whole, x, SETTINGS)
     cut = whole
-    for group in whole.coupling.groups():
+    for group in whole.coupling.all_groups():
         cut = cut.cut(group, range(group.size // 4))
     cut = refit(cut, teacher, SETTINGS)
     values = cut.observe(x, cut.frontier())[1]
     known = gather(cut, teacher.layers, values, x[:32], rows=1000, ridge=1e-3, seed=0)
-    proposals = [propose(cut, group, teacher.layers, known, 2) for group in cut.coupling.groups()]
+    proposals = [propose(cut, group, teacher.layers, known, 2) for group in cut.coupling.all_groups()]
     return dict(cut.weights), [(p.group.name, p.channels, p.cost) for p in proposals]
 
 

@@ -53,7 +53,7 @@ NETWORKS: dict[str, tuple[Any, tuple[int, ...]]] = {
 def cut_in_half(name: str) -> tuple[fx.GraphModule, tuple[int, ...]]:
     factory, shape = NETWORKS[name]
     coupling = couple(trace(build(factory), torch.zeros(1, *shape)))
-    kept = {group.name: range(0, group.size, 2) for group in coupling.groups()}
+    kept = {group.name: range(0, group.size, 2) for group in coupling.all_groups()}
     assert kept
     return coupling.apply(kept), shape
 

@@ -103,7 +103,7 @@ def test_hidden_units_of_a_transformer_go_in_place() -> None:
 def test_heads_of_a_transformer_are_refused_with_the_line() -> None:
     model, coupling, x = coupled(Vision, 5, 6)
     heads = next(
-        (g for g in coupling.groups() if any("qkv" in p.parameter for p in g.of_role("writer"))), None
+        (g for g in coupling.all_groups() if any("qkv" in p.parameter for p in g.of_role("writer"))), None
     )
     if heads is None:
         pytest.skip("the engine keeps these heads")
@@ -169,7 +169,7 @@ def test_tied_weights_stay_tied() -> None:
             return logits
 
     model, coupling, x = coupled(Tied, 4)
-    (group,) = coupling.groups()
+    (group,) = coupling.all_groups()
     cut_in_place(model, coupling, {group.name: [0, 5]}, x)
     assert model.c.weight is model.b.weight
     assert model.c.weight.shape == (2, 2)

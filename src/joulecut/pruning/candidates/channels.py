@@ -96,13 +96,13 @@ class ChannelOptions:
         network, module = view.network, view.network.coupling.module
         chunks = {
             group.name: useful_chunk(view.pricer, network, group.name, view.step)
-            for group in network.coupling.groups()
+            for group in network.coupling.all_groups()
             if group.name in self.groups
         }
         if not any(count for count, _ in chunks.values()):
             return
         known = statistics(network, view.values, view.teacher, self.settings, view.count)
-        for group in network.coupling.groups():
+        for group in network.coupling.all_groups():
             count, saving_j = chunks.get(group.name, (0, 0.0))
             if count:
                 found = propose(network, group, view.teacher.layers, known, count)

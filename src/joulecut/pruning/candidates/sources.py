@@ -49,7 +49,7 @@ def sources(run: Run) -> tuple[Source, ...]:
 def wanted_groups(run: Run) -> tuple[Group, ...]:
     """The groups of channels that a run's strategy may cut."""
     strategy, layer = run.settings.strategy, run.settings.layer
-    groups = run.folded.coupling.groups()
+    groups = run.folded.coupling.all_groups()
     if strategy not in ("channels", "nodes", "auto"):
         return ()
     wanted = tuple(group for group in groups if not layer or _writes(group, layer))

@@ -79,15 +79,15 @@ class Coupling:
         ] or self._groups
 
     def groups(self) -> tuple[Group, ...]:
-        """Groups of channels that can be removed, in the order of the network's parameters."""
-        return self._groups
+        """The groups that can be cut exactly, in the order of the network's parameters.
 
-    def exact_groups(self) -> tuple[Group, ...]:
-        """The groups that can be cut alone without a norm, mean or softmax running over fewer channels.
-
-        Without some of their channels the network is the same function as with what reads them zeroed.
+        The network without some of their channels is the same function as with what reads these zeroed.
         """
         return tuple(group for group in self._groups if not group.inexact)
+
+    def all_groups(self) -> tuple[Group, ...]:
+        """Also the groups marked inexact: a norm, a mean or a softmax runs over fewer channels."""
+        return self._groups
 
     def refused(self) -> tuple[Refusal, ...]:
         """Channels that must stay, with the reason, the operation and the source line."""

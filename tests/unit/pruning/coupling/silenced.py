@@ -19,7 +19,7 @@ def random_kept(coupling: Coupling, seed: int) -> dict[str, list[int]]:
     """Between one channel and all but one of every group."""
     generator = torch.Generator().manual_seed(seed)
     kept = {}
-    for group in coupling.groups():
+    for group in coupling.all_groups():
         count = int(torch.randint(1, group.size, (1,), generator=generator))
         kept[group.name] = sorted(torch.randperm(group.size, generator=generator)[:count].tolist())
     return kept
@@ -36,7 +36,7 @@ class Silenced(fx.Interpreter):
         self.alive, self.cutter = coupling.alive(kept), coupling.cutter
         self.reads, self.over = set(coupling.reads()), set(coupling.runs_over())
         self.columns: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)
-        for group in coupling.groups():
+        for group in coupling.all_groups():
             gone = ~self.alive[group.classes]
             for part in group.of_role("reader"):
                 self.columns[part.parameter].append((part.dim, part.positions[gone].flatten()))

@@ -24,10 +24,10 @@ def coupled(name: str) -> tuple[nn.Module, Coupling]:
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_groups_are_those_found_by_hand(name: str) -> None:
     _, coupling = coupled(name)
-    assert {group.name: group.size for group in coupling.groups()} == NETWORKS[name].groups
-    assert {group.name for group in coupling.groups() if group.inexact} == NETWORKS[name].inexact
-    exact = [group.name for group in coupling.groups() if group.name not in NETWORKS[name].inexact]
-    assert [group.name for group in coupling.exact_groups()] == exact
+    assert {group.name: group.size for group in coupling.all_groups()} == NETWORKS[name].groups
+    assert {group.name for group in coupling.all_groups() if group.inexact} == NETWORKS[name].inexact
+    exact = [group.name for group in coupling.all_groups() if group.name not in NETWORKS[name].inexact]
+    assert [group.name for group in coupling.groups()] == exact
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
@@ -48,7 +48,7 @@ def test_one_group_at_a_time(name: str) -> None:
     """What is right together is right alone: heads without widths, widths without heads."""
     _, coupling = coupled(name)
     x = NETWORKS[name].inputs(2, 7)
-    for group in coupling.groups():
+    for group in coupling.all_groups():
         kept = {group.name: list(range(0, group.size, 2))}
         cut = coupling.apply(kept)
         with torch.no_grad():
@@ -87,7 +87,7 @@ COUNTED = sorted(set(NETWORKS) - {"equations", "language", "transposed"})
 def test_prunable_and_refused_channels_are_all_channels(name: str) -> None:
     model, coupling = coupled(name)
     positions: dict[str, set[int]] = defaultdict(set)
-    for group in coupling.groups():
+    for group in coupling.all_groups():
         for part in group.of_role("writer"):
             if coupling.module.get_parameter(part.parameter).ndim > 1:
                 positions[part.parameter.removesuffix(".weight")] |= set(part.positions.flatten().tolist())

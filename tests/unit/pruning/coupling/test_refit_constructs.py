@@ -29,7 +29,7 @@ def test_a_quarter_of_every_group_goes_and_the_refit_makes_up_for_it(name: str) 
     values = whole.observe(x, whole.frontier())[1]
     known = gather(whole, teacher.layers, values, x[:32], rows=1000, ridge=1e-3, seed=0)
     cut = whole
-    for group in whole.coupling.groups():
+    for group in whole.coupling.all_groups():
         found = propose(whole, group, teacher.layers, known, max(1, group.size // 4))
         assert found.cost >= 0
         cut = cut.cut(group, found.channels)

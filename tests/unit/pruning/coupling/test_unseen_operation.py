@@ -53,11 +53,11 @@ def test_less_is_pruned_and_nothing_wrong(seed: int) -> None:
     touched = {r.path for r in coupling.refused() if r.op == "whirl"}
     for i, unknown in enumerate(model.after):
         assert not unknown or f"layers.{i}" in touched
-    kept = {group.name: list(range(0, group.size, 2)) for group in coupling.groups()}
+    kept = {group.name: list(range(0, group.size, 2)) for group in coupling.all_groups()}
     with torch.no_grad():
         x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
         cut = coupling.apply(kept)(x)
-        for group in coupling.groups():
+        for group in coupling.all_groups():
             gone = sorted(set(range(group.size)) - set(kept[group.name]))
             for part in group.of_role("reader"):
                 model.get_parameter(part.parameter).index_fill_(part.dim, part.positions[gone].flatten(), 0)

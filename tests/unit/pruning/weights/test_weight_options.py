@@ -151,7 +151,7 @@ def test_inputs_that_go_leave_the_zeros_behind_them_aligned() -> None:
     seen = view(NM_DEVICE)
     (option,) = options(seen)
     network, patterns = option.build(), declared_patterns(NM_DEVICE)
-    group = next(g for g in network.coupling.groups() if any(p.parameter == "0.weight" for p in g.slices))
+    group = next(g for g in network.coupling.all_groups() if any(p.parameter == "0.weight" for p in g.slices))
     cut = network.with_weights({"3.weight": network.weights["3.weight"].roll(1, 1)}).cut(group, [1, 4])
     assert grouped_pattern(cut.weights["3.weight"], patterns) is None
     again = realigned(cut, network, seen.teacher.layers, patterns)
@@ -173,7 +173,7 @@ def test_a_cut_is_priced_by_the_zeros_that_it_leaves() -> None:
     seen = view(NM_DEVICE)
     (option,) = options(seen)
     sparse = view(NM_DEVICE, option.build())
-    groups = seen.network.coupling.groups()
+    groups = seen.network.coupling.all_groups()
     group = next(g for g in groups if any(p.parameter == "3.weight" for p in g.of_role("writer")))
 
     def cut(count: int) -> Option:

@@ -100,7 +100,7 @@ def test_a_refit_fills_zeros_and_reapplying_the_masks_empties_them(
 def test_masks_go_with_the_channels_that_a_cut_takes(network: Network, teacher: Teacher) -> None:
     masks = random_masks(network, teacher)
     zeroed = network.with_weights({name: network.weights[name] * keep for name, keep in masks.items()})
-    group = next(g for g in network.coupling.groups() if any(p.parameter == "a.weight" for p in g.slices))
+    group = next(g for g in network.coupling.all_groups() if any(p.parameter == "a.weight" for p in g.slices))
     cut = zeroed.cut(group, [1, 4])
     found = zero_masks(cut, teacher.layers)
     for name, keep in found.items():
