@@ -16,9 +16,9 @@ from torch import Tensor, fx
 
 from joulecut.errors import UsageError
 from joulecut.pruning.blocks import Removable
+from joulecut.pruning.captured import tensors
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.coupling.groups import Group, ParameterSlice
-from joulecut.pruning.coupling.tying import tensors
 from joulecut.pruning.execution import (
     AfterStep,
     BeforeStep,

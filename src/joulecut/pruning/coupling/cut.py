@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
 from torch import Tensor, fx
-from torch.fx.node import map_arg
+from torch.fx.node import map_aggregate, map_arg
 
-from joulecut.pruning.captured import check_runs, copied
+from joulecut.pruning.captured import canonical_names, check_runs, copied, tensors
 from joulecut.pruning.coupling.identities import FIXED
 from joulecut.pruning.coupling.propagate import Labels, Walk, results, shape_of, varies
-from joulecut.pruning.coupling.tying import canonical_names, tensors
 from joulecut.workload.trace import argument, operation, schema_of, source
 
-__all__ = ["Cutter", "Masks", "check_runs", "copied", "retargeted"]
+__all__ = ["Cutter", "Masks", "called", "check_runs", "copied", "retargeted", "selected"]
 
 Masks = tuple[Tensor, ...]
 _SIZES: Final = frozenset({"size", "shape", "sizes", "normalized_shape"})
@@ -24,28 +23,22 @@ _SPLITS: Final = frozenset({"split", "split_with_sizes", "chunk", "tensor_split"
 
 
 class Cutter:
-    """Answers, for any set of living channels, what is left of each value, parameter and argument.
-
-    Living classes are given as ``alive``: bool by class, as ``Coupling.alive`` makes it.
-
-    Args:
-        walk: the labelled network, solved.
+    """Answers what is left of values, parameters and arguments while classes live (``Coupling.alive``).
 
     Attributes:
-        labels: by node, the labels of its value with classes for entries, 0 where fixed: int64, each
-            broadcastable to the value. Those of a node's several values stand under ``name[0]`` and so on.
+        labels: by value, as ``results`` names it, labels with classes for entries, 0 where fixed: int64,
+            each broadcastable to the value.
     """
 
     def __init__(self, walk: Walk) -> None:
         self.module, self.numbers = walk.module, walk.numbers
         self._solution = walk.ids.solve()
-        rooted = {id(label): self._solution.root[label] for _, label in walk.every()}
+        root = self._solution.root
+        rooted = {id(label): root[label] for _, label in walk.every()}
         self.labels = {name: tuple(rooted[id(x)] for x in labels) for name, labels in walk.labels.items()}
         self._known: tuple[Tensor | None, dict[int, list[tuple[int, Tensor]]]] = (None, {})
         self._canonical = canonical_names(walk.module)
-        self._parameters: dict[str, dict[int, Tensor]] = {}
-        for span in walk.spans:
-            self._parameters.setdefault(span.parameter, {})[span.dim] = self._solution.root[span.ids]
+        self._parameters = {name: tuple(root[x] for x in label) for name, label in walk.parameters.items()}
 
     def value_masks(self, node: fx.Node, alive: Tensor) -> Masks:
         """Which indices of each dimension of a node's tensor live."""
@@ -56,10 +49,7 @@ class Cutter:
         return [self._masks(shape, self.labels.get(name, ()), alive) for name, shape in results(node).items()]
 
     def classes_along(self, node: fx.Node, dim: int) -> Tensor:
-        """The class of each index along a dimension of a value; 0 where none fills the whole slice.
-
-        Where an index lives with two classes (its head and its width) it is the first that can be removed.
-        """
+        """The class of each index along a dimension of a value, of several the first; 0 where it has none."""
         classes = torch.zeros(shape_of(node)[dim], dtype=torch.long)
         for label in (label for label in self.labels.get(node.name, ()) if label.shape[dim] > 1):
             for found in self.classes_of(label, dim):
@@ -81,9 +71,7 @@ class Cutter:
 
     def parameter_masks(self, name: str, shape: tuple[int, ...], alive: Tensor) -> Masks:
         """Which indices of each dimension of a parameter live."""
-        known = self._parameters.get(self._canonical.get(name, name), {})
-        every = (torch.ones(size, dtype=torch.bool) for size in shape)
-        return tuple(alive[known[d]] if d in known else mask for d, mask in enumerate(every))
+        return self._masks(shape, self._parameters.get(self._canonical.get(name, name), ()), alive)
 
     def arguments(self, node: fx.Node, alive: Tensor) -> tuple[Any, ...]:
         """The node's arguments with every size rewritten for the living channels."""
@@ -93,17 +81,17 @@ class Cutter:
         """A copy of the network without the dead channels; parameter names stay, tied ones stay tied."""
         module, done = copied(self.module), dict[int, Tensor]()
         for name, value in tensors(module).items():
-            if id(value) not in done:
-                done[id(value)] = _sliced(value, self.parameter_masks(name, tuple(value.shape), alive))
-            if done[id(value)] is not value:
+            small = selected(value.detach(), self.parameter_masks(name, tuple(value.shape), alive))
+            if small.shape != value.shape:
+                if isinstance(value, torch.nn.Parameter):
+                    small = torch.nn.Parameter(small, requires_grad=value.requires_grad)
                 path, _, leaf = name.rpartition(".")
-                setattr(module.get_submodule(path), leaf, done[id(value)])
+                setattr(module.get_submodule(path), leaf, done.setdefault(id(value), small))
         twins = {n.name: n for n in module.graph.nodes}
         for node in (node for node in self.module.graph.nodes if node.op == "call_function"):
-            target, arguments, kwargs = retargeted(node, self.arguments(node, alive))
             twin = twins[node.name]
-            twin.target = target
-            twin.args, twin.kwargs = map_arg((arguments, kwargs), lambda n: twins[n.name])
+            twin.target, args, kwargs = retargeted(node, self.arguments(node, alive))
+            twin.args, twin.kwargs = map_arg((args, kwargs), lambda n: twins[n.name])
         module.recompile()
         return module
 
@@ -122,24 +110,30 @@ class Cutter:
         return tuple(masks)
 
 
-def _sliced(value: Tensor, masks: Masks) -> Tensor:
-    """The value itself where nothing is cut off."""
-    sliced = value.detach()
+def selected(value: Tensor, masks: Masks) -> Tensor:
+    """The living indices of a value; itself where all live."""
     for d, mask in enumerate(masks):
-        sliced = sliced if bool(mask.all()) else sliced.index_select(d, torch.nonzero(mask).flatten())
-    if sliced.shape == value.shape:
-        return value
-    learnt = isinstance(value, torch.nn.Parameter)
-    return torch.nn.Parameter(sliced, requires_grad=value.requires_grad) if learnt else sliced
+        value = value if bool(mask.all()) else value.index_select(d, torch.nonzero(mask).flatten())
+    return value
+
+
+def called(node: fx.Node, arguments: tuple[Any, ...], values: Mapping[fx.Node, Tensor]) -> Any:
+    """A node's operation on values that stand in for some; sizes computed in the graph stay."""
+    target, args, kwargs = retargeted(node, arguments)
+    device = next((value.device for value in values.values()), None)
+
+    def stand_in(given: Any) -> Any:
+        if isinstance(given, fx.Node):
+            return values[given] if given in values else given.meta["val"]
+        return device if isinstance(given, torch.device) else given
+
+    with torch.no_grad():
+        args, kwargs = map_aggregate((args, kwargs), stand_in)
+        return target(*args, **kwargs)
 
 
 def _rewritten(node: fx.Node, masks: Callable[[fx.Node], Masks]) -> tuple[Any, ...]:
-    """The arguments of a node for the channels that live.
-
-    Args:
-        node: of the full network.
-        masks: which indices of each dimension of a node's (only) value live.
-    """
+    """The arguments of a node; ``masks`` says which indices of each dimension of a node's value live."""
     name, args = operation(node), list[Any](node.args)
     if node.op != "call_function":
         return node.args
@@ -177,31 +171,23 @@ def _shaped(node: fx.Node, sizes: Any, name: str, masks: Masks) -> list[Any]:
 
 def _bounds(node: fx.Node, mask: Tensor) -> tuple[Any, ...]:
     """A slice counts the living channels before its bounds."""
-    args: list[Any] = list(node.args)
-    before, size = [0, *mask.cumsum(0).tolist()], len(mask)
-
-    def moved(index: int) -> int:
-        return int(before[max(0, min(size, index + size if index < 0 else index))])
-
+    ends = list[Any](node.args[2:4])
     if bool(mask.all()):
         return node.args
-    if operation(node) == "narrow":
-        start, length = int(args[2]), int(args[3])
-        return (*args[:2], moved(start), moved(start + length) - moved(start))
-    args[2:3] = [moved(argument(node, 2, "start", 0) or 0)]
-    if operation(node) == "slice" and len(args) > 3 and args[3] is not None:
-        args[3] = moved(args[3])
-    return tuple(args)
+    if operation(node) == "narrow":  # a start and a length
+        start = ends[0] % len(mask)
+        return (*node.args[:2], int(mask[:start].sum()), int(mask[start : start + ends[1]].sum()))
+    return (*node.args[:2], *(end and int(mask[:end].sum()) for end in ends), *node.args[4:])
 
 
 def retargeted(node: fx.Node, arguments: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """Target, arguments and keywords of a node; where sizes turn uneven, those of its general form."""
     name, kwargs = operation(node), dict(node.kwargs)
-    if name in _SPLITS:
+    if name in _SPLITS and arguments != node.args:
         return torch.ops.aten.split_with_sizes.default, arguments, {}
     if name in ("view", "_unsafe_view"):
         return torch.ops.aten.reshape.default, arguments, {}
-    if name == "squeeze" and len(node.args) == 1:
+    if name == "squeeze" and arguments != node.args:
         return torch.ops.aten.squeeze.dims, arguments, {}
     if name == "scaled_dot_product_attention" and kwargs.get("scale") is None:
         kwargs["scale"] = shape_of(source(node))[-1] ** -0.5  # of the width before a cut

@@ -9,27 +9,25 @@ import torch
 from torch import Tensor, fx
 
 from joulecut.errors import UsageError
+from joulecut.pruning.captured import tensors
 from joulecut.pruning.coupling.cut import Cutter
 from joulecut.pruning.coupling.groups import Group, find_groups, find_refusals
 from joulecut.pruning.coupling.propagate import walk
-from joulecut.pruning.coupling.rules_layers import RULES
 from joulecut.pruning.coupling.rules_values import rule_of
-from joulecut.pruning.coupling.slabs import make_slabs
-from joulecut.pruning.coupling.trial import trouble
-from joulecut.pruning.coupling.tying import tensors
+from joulecut.pruning.coupling.trial import make_slabs, trouble
 from joulecut.pruning.records import Refusal
-from joulecut.workload.trace import Traced, operation, trace
+from joulecut.workload.trace import Traced, trace
 
 __all__ = ["Coupling", "couple"]
 
 _TRIED: Final = 0.4
-"""Share of every group that the trial cut removes."""
+"""Share of every group that the first trial cut removes."""
 
 
 class Coupling:
     """The groups of channels of one network that go together.
 
-    A trial cut of every group is made here, on shapes alone; groups that would break it are refused.
+    Trial cuts are made here, on shapes and positions alone; groups that would break the network are refused.
 
     Args:
         module: the captured network.
@@ -37,7 +35,7 @@ class Coupling:
 
     def __init__(self, module: fx.GraphModule) -> None:
         self.module = module
-        self._walk = walk(module, lambda node: RULES.get(operation(node)) or rule_of(node))
+        self._walk = walk(module, rule_of)
         make_slabs(self._walk)
         frozen = True
         while frozen:
@@ -51,9 +49,12 @@ class Coupling:
         """Freeze the groups that trial cuts show to be in the way of an operation; if any."""
         cuts, frozen = self._trials(self._groups), set[str]()
         for node in self.module.graph.nodes:
-            why = trouble(self.cutter, node, cuts)
-            near = self._near(node) if why else []
-            if not frozen & {group.name for group in near}:
+            if why := trouble(self.cutter, node, cuts):
+                around = (node, *node.all_input_nodes, *node.users)
+                seen = torch.cat([self.cutter.all_classes(n) for n in around])
+                near = [g for g in self._groups if bool(torch.isin(g.classes, seen).any())] or self._groups
+                if frozen & {group.name for group in near}:
+                    continue
                 alone = [group for group in near if trouble(self.cutter, node, self._trials([group]))]
                 self._walk.freeze(tuple(group.classes for group in alone or near), node, why)
                 frozen |= {group.name for group in alone or near}
@@ -70,13 +71,6 @@ class Coupling:
             for cut, left in zip(cuts, kept, strict=True):
                 cut[group.name] = left or [0]
         return [self.alive(cut) for cut in cuts]
-
-    def _near(self, node: fx.Node) -> Sequence[Group]:
-        """The groups that run through an operation or the next, else all."""
-        seen = torch.cat([self.cutter.all_classes(n) for n in (node, *node.all_input_nodes, *node.users)])
-        return [
-            group for group in self._groups if bool(torch.isin(group.classes, seen).any())
-        ] or self._groups
 
     def groups(self) -> tuple[Group, ...]:
         """The groups that can be cut exactly, in the order of the network's parameters.
@@ -107,11 +101,10 @@ class Coupling:
                 raise UsageError(f"no group of channels is called {name[:120]!r}.")
             if not channels:
                 raise UsageError(f"the group {name} must keep at least one channel.")
-            wrong = [c for c in channels if not 0 <= c < group.size]
-            if wrong:
+            if wrong := [c for c in channels if not 0 <= c < group.size]:
                 raise UsageError(f"the group {name} has channels 0 to {group.size - 1}, not {wrong[0]}.")
             alive[group.classes] = False
-            alive[group.classes[torch.tensor(sorted(set(channels)))]] = True
+            alive[group.classes[torch.tensor(channels)]] = True
         return self._solution.spread(alive)
 
     def apply(self, kept: Mapping[str, Sequence[int]]) -> fx.GraphModule:
@@ -121,18 +114,9 @@ class Coupling:
         """
         return self.cutter.cut(self.alive(kept))
 
-    def reads(self) -> tuple[tuple[str, str], ...]:
-        """Where channels are summed over: names of the operation and of the value that it reads."""
-        return tuple(self._walk.reads)
-
-    def runs_over(self) -> tuple[str, ...]:
-        """Names of the operations (norms, means, softmaxes) that make the groups they run over inexact."""
-        return tuple(dict.fromkeys(reason.node for _, reason in self._walk.inexact))
-
     def indices(self, kept: Mapping[str, Sequence[int]]) -> dict[str, dict[int, list[int]]]:
         """The kept indices by parameter name and dimension, for every dimension that is cut."""
-        alive = self.alive(kept)
-        found: dict[str, dict[int, list[int]]] = {}
+        alive, found = self.alive(kept), dict[str, dict[int, list[int]]]()
         for name, tensor in tensors(self.module).items():
             for dim, mask in enumerate(self.cutter.parameter_masks(name, tuple(tensor.shape), alive)):
                 if not bool(mask.all()):
@@ -149,6 +133,7 @@ def couple(model: torch.nn.Module | Traced, example: Tensor | Sequence[Tensor] |
 
     Raises:
         TraceError: torch.export cannot capture the network.
+        UsageError: a module without an example.
 
     >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
     >>> coupling = couple(net, torch.zeros(1, 3))
@@ -157,8 +142,8 @@ def couple(model: torch.nn.Module | Traced, example: Tensor | Sequence[Tensor] |
     >>> coupling.apply({"0": [1, 2]})(torch.zeros(1, 3)).shape
     torch.Size([1, 2])
     """
-    if not isinstance(model, Traced):
-        if example is None:
-            raise UsageError("couple needs an example input for a module.")
-        model = trace(model, example)
-    return Coupling(model.module)
+    if isinstance(model, Traced):
+        return Coupling(model.module)
+    if example is None:
+        raise UsageError("couple needs an example input for a module.")
+    return Coupling(trace(model, example).module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,9 +11,9 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from joulecut.pruning.captured import tensors
 from joulecut.pruning.coupling.identities import FIXED
-from joulecut.pruning.coupling.propagate import Span, Use, Walk
-from joulecut.pruning.coupling.tying import tensors
+from joulecut.pruning.coupling.propagate import Use, Walk, varies
 from joulecut.pruning.records import Refusal
 from joulecut.workload.trace import source_line
 
@@ -22,12 +23,22 @@ _MULTIPLIER: Final = 6364136223846793005
 """Of a linear congruential generator (Knuth, MMIX): spreads the numbers of values over 64 bits."""
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The identities ``first`` to ``first + size`` are the indices of one dimension of a parameter."""
+
+    first: int
+    size: int
+    parameter: str
+    dim: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ParameterSlice:
     """Where the channels of a group sit in one parameter.
 
-    ``positions[i]`` are the indices along ``dim`` that go with channel i: int64 of shape
-    [channels, k], k > 1 where a flatten repeats a channel over space.
+    Row i of ``positions``, int64 [channels, k], holds the indices along ``dim`` that go with channel i; k > 1
+    where a flatten repeats a channel over space.
     """
 
     parameter: str
@@ -46,8 +57,8 @@ class Group:
         size: how many channels.
         slices: every parameter slice that goes with them.
         classes: the coupling class of each channel, int64 of shape [size].
-        inexact: the operations that run over the channels (a norm, a mean), or "": removing channels of
-            such a group is no longer the same as zeroing what reads them.
+        inexact: operations that run over the channels (a norm, a mean), so that removing some is not the
+            same as zeroing what reads them; or "".
     """
 
     name: str
@@ -63,15 +74,14 @@ class Group:
 
 def find_groups(walk: Walk) -> tuple[Group, ...]:
     """Bundle classes that touch the same parameters in the same way into groups."""
-    uses = _uses(walk)
+    uses, solution = _uses(walk), walk.ids.solve()
     members = _members(walk, [use for use, _ in uses])
     bundle, rank = torch.full((2, walk.ids.count), -1)
     for i, found in enumerate(members):
         bundle[found], rank[found] = i, torch.arange(len(found))
 
     def bundled(ids: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """The bundles that some identities belong to, with the positions of their classes in order."""
-        for layer in walk.ids.solve().layers(ids):
+        for layer in solution.layers(ids):
             owner = bundle[layer]
             for number in torch.unique(owner[owner >= 0]).tolist():
                 at = torch.nonzero(owner == number).flatten()
@@ -114,9 +124,8 @@ def _members(walk: Walk, uses: list[Use]) -> list[Tensor]:
         for number, layer in enumerate(solution.layers(ids), start=1):
             inside, counts = torch.unique(layer, return_counts=True)
             way[inside] = way[inside] * _MULTIPLIER + counts * 65537 + count * 16 + number
-    written = [x for use in uses if use.role == "writer" for x in solution.layers(use.ids)]
     members: dict[int, dict[int, None]] = defaultdict(dict)
-    for layer in written:
+    for layer in (x for use in uses if use.role == "writer" for x in solution.layers(use.ids)):
         for number, own in zip(layer.tolist(), way[layer].tolist(), strict=True):
             if number != FIXED:
                 members[own][number] = None
@@ -125,17 +134,22 @@ def _members(walk: Walk, uses: list[Use]) -> list[Tensor]:
 
 def _uses(walk: Walk) -> list[tuple[Use, Span]]:
     """What is done with each dimension of a parameter; channels are written by parameters, not by buffers."""
-    named = tensors(walk.module)
-    found: list[tuple[Use, Span]] = []
-    for use, span in ((use, walk.owner(use.ids)) for use in walk.uses):
-        if span is not None:
-            written = use.role != "writer" or isinstance(named[span.parameter], nn.Parameter)
-            found.append((use if written else replace(use, role="through"), span))
+    named, found = tensors(walk.module), list[tuple[Use, Span]]()
+    labels = [(name, label) for name, labels in walk.parameters.items() for label in labels]
+    spans = [Span(int(label.min()), label.numel(), name, varies(label)[0]) for name, label in labels]
+    for use in (use for use in walk.uses if len(use.ids)):
+        at = bisect_right(spans, int(use.ids[0]), key=lambda span: span.first) - 1
+        if at >= 0 and int(use.ids.max()) < spans[at].first + spans[at].size:
+            written = use.role != "writer" or isinstance(named[spans[at].parameter], nn.Parameter)
+            found.append((use if written else replace(use, role="through"), spans[at]))
     used = {span for _, span in found}
-    read = [n for n in walk.module.graph.nodes if n.op == "get_attr"]
-    nodes = {str(n.target): next(iter(n.users), n).name for n in read}
-    rest = [span for span in walk.spans if span not in used]
-    return found + [(Use("through", span.ids, nodes.get(span.parameter, "")), span) for span in rest]
+    nodes = {
+        str(n.target): next(iter(n.users), n).name for n in walk.module.graph.nodes if n.op == "get_attr"
+    }
+    for span in (span for span in spans if span not in used):
+        ids = torch.arange(span.first, span.first + span.size)
+        found.append((Use("through", ids, nodes.get(span.parameter, "")), span))
+    return found
 
 
 def find_refusals(walk: Walk) -> tuple[Refusal, ...]:
@@ -152,9 +166,7 @@ def find_refusals(walk: Walk) -> tuple[Refusal, ...]:
             done.add(span)
             for number in solution.component[use.ids[solution.root[use.ids] == FIXED]].tolist():
                 why = solution.reasons[number]
-                counts[
-                    span.parameter.removesuffix(".weight"), why.text, why.op, why.source or lines[use.node]
-                ] += 1
+                counts[span.parameter, why.text, why.op, why.source or lines[use.node]] += 1
     for name, why in walk.lone.items():
-        counts[name.removesuffix(".weight"), why.text, why.op, why.source] = 1
-    return tuple(Refusal(name, n, text, op, source) for (name, text, op, source), n in counts.items())
+        counts[name, why.text, why.op, why.source] = 1
+    return tuple(Refusal(n.removesuffix(".weight"), count, *why) for (n, *why), count in counts.items())

@@ -1,9 +1,7 @@
 """Channel identities: integers that say which slices of which tensors must live or die together.
 
-Every index along every dimension of every parameter has an identity. Operations unite identities (a
-residual add unites the channels of its operands), freeze them, with a reason (the model's output cannot
-lose a channel), or factor them: the rows of a query projection are cells of a table of heads and widths,
-and a cell dies with its head or with its width. All is solved by connected components.
+Operations unite identities, freeze them, with a reason, or factor them: the rows of a query projection are
+cells of a table of heads and widths, and a cell dies with its head or with its width.
 """
 
 from __future__ import annotations
@@ -42,10 +40,9 @@ class Solution:
     """The solved couplings.
 
     Attributes:
-        root: class of each identity, int64 of shape [identities]; ``FIXED`` where frozen.
+        root: class of each identity, int64 [identities]; ``FIXED`` where frozen.
         component: class of each identity whether frozen or not.
-        factors: the two classes that a class dies with, int64 of shape [2, identities]; ``FIXED`` for a
-            class that stands for itself.
+        factors: the classes that an identity dies with, int64 [most of one, identities]; else ``FIXED``.
         reasons: the first reason of each frozen class.
     """
 
@@ -55,23 +52,12 @@ class Solution:
     reasons: dict[int, Reason]
 
     def layers(self, ids: Tensor) -> list[Tensor]:
-        """Classes that stand for themselves, as many tensors as a cell has factors; FIXED where fewer."""
-        layers, done = [self.root[ids]], []
-        while layers:
-            seen = layers.pop()
-            rows, columns = self.factors[:, seen]
-            if bool((rows != FIXED).any()):
-                layers += [self.root[columns], torch.where(rows == FIXED, seen, self.root[rows])]
-            else:
-                done.append(seen)
-        return done
+        """The factors of identities, as many tensors as one of these has."""
+        return [layer for layer in self.factors[:, ids] if bool(layer.any())]
 
     def spread(self, alive: Tensor) -> Tensor:
         """From which classes live on their own (bool) to which live with all their factors."""
-        alive, cells = alive.clone(), torch.nonzero(self.factors.any(0)).flatten()
-        for _ in range(_DEPTH if len(cells) else 0):
-            alive[cells] &= alive[self.factors[:, cells]].all(0)
-        return alive
+        return alive[self.factors].all(0)
 
 
 class Identities:
@@ -113,24 +99,24 @@ class Identities:
         """Classes of identities that go together (cached until something is added)."""
         while self._solution is None:
             component = self._components()
-            factors, conflicts = self._factors(component)
+            pairs, conflicts = self._pairs(component)
             if conflicts.shape[1]:
                 self._edges.append(conflicts)
             else:
-                self._solution = self._frozen_out(component, factors)
+                self._solution = self._frozen_out(component, _standing(pairs))
         return self._solution
 
     def _components(self) -> Tensor:
         """The least identity that each is united with; it stands for them from here on."""
         pairs, every = torch.cat(self._edges, 1).numpy(), torch.arange(self.count)
         graph = coo_array((np.ones(pairs.shape[1], np.int8), tuple(pairs)), shape=(self.count, self.count))
-        labels = torch.from_numpy(connected_components(graph, directed=False)[1]).long()
-        component = _first(labels, self.count)[labels]
+        labels = connected_components(graph, directed=False)[1]
+        component = torch.from_numpy(np.unique(labels, return_index=True)[1][labels])
         self._edges = [torch.stack([every, component])]
         return component
 
-    def _factors(self, component: Tensor) -> tuple[Tensor, Tensor]:
-        """The factors of each class, and the classes to unite so that all its tables give the same.
+    def _pairs(self, component: Tensor) -> tuple[Tensor, Tensor]:
+        """The row and column of each class, and the classes to unite so that all its tables give the same.
 
         Another table of the same cells may hold rows and columns the other way round: it is read the way
         that agrees better. A cell that is its own row dies with no column, so its column is frozen.
@@ -162,15 +148,27 @@ class Identities:
         why = torch.full((self.count,), never)
         for i in reversed(range(never)):
             why[component[self._frozen[i][0]]] = i
-        cells = torch.nonzero(factors.any(0)).flatten()
-        pairs = factors[:, cells]
-        for _ in range(_DEPTH if len(cells) else 0):
-            why[cells] = torch.minimum(why[cells], why[pairs].amax(0))
-            for factor in pairs:
-                why.scatter_reduce_(0, factor, why[cells], "amin")
-            why[FIXED] = never
+        for layer in factors:
+            why = why.scatter_reduce(0, layer, why, "amin")
+        why[FIXED] = -1  # where a class has fewer factors than others
+        why = torch.minimum(why, why[factors].amax(0))
+        why[FIXED] = never
         reasons = {c: self._frozen[int(why[c])][1] for c in torch.nonzero(why < never).flatten().tolist()}
-        return Solution(torch.where(why < never, FIXED, component)[component], component, factors, reasons)
+        root = torch.where(why < never, FIXED, torch.arange(self.count))
+        return Solution(root[component], component, root[factors[:, component]], reasons)
+
+
+def _standing(pairs: Tensor) -> Tensor:
+    """From the row and column of each class to all the classes that it dies with and that have none."""
+    done, layers = list[Tensor](), [torch.arange(pairs.shape[1])]
+    while layers:
+        seen = layers.pop()
+        rows, columns = pairs[:, seen]
+        if bool(rows.any()):
+            layers += [columns, torch.where(rows == FIXED, seen, rows)]
+        else:
+            done.append(seen)
+    return torch.stack(done)
 
 
 def _columns(*ids: Tensor) -> Tensor:
@@ -180,14 +178,8 @@ def _columns(*ids: Tensor) -> Tensor:
 
 
 def _distinct(columns: Tensor) -> Tensor:
-    """The different columns of a table of numbers from 0, in order."""
-    rank, base = columns[0], int(columns.max()) + 1 if columns.numel() else 1
+    """The different columns of a table of numbers from 0."""
+    rank = columns[0]
     for row in columns[1:]:
-        rank = torch.unique(rank * base + row, return_inverse=True)[1]
-    return columns[:, _first(rank, int(rank.max()) + 1 if len(rank) else 0)]
-
-
-def _first(numbers: Tensor, count: int) -> Tensor:
-    """Where each number below ``count`` comes first."""
-    places = torch.arange(len(numbers))
-    return torch.full((count,), len(numbers)).scatter_reduce_(0, numbers, places, "amin")
+        rank = torch.unique(rank * (int(columns.max()) + 1 if len(row) else 1) + row, return_inverse=True)[1]
+    return columns[:, np.unique(rank.numpy(), return_index=True)[1]]

@@ -1,7 +1,6 @@
 """The one rule behind elementwise operations, products and norms: values meet along common dimensions.
 
-As in ``einsum``, each operand names its dimensions with letters. Operands that share a letter are coupled
-along it; a letter that the result lacks is summed over.
+As in ``einsum``, operands that share a letter are coupled along it; one that the result lacks is summed over.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from itertools import combinations
 
 from torch import Tensor, fx
 
-from joulecut.pruning.coupling.propagate import Labels, Use, Walk, shape_of, varies
+from joulecut.pruning.coupling.propagate import ONLY, Labels, Use, Walk, shape_of, varies
 from joulecut.workload.trace import operation
 
-__all__ = ["Value", "join", "joined"]
+__all__ = ["Value", "join"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +26,17 @@ class Value:
     labels: Labels
     spelling: tuple[str, ...] = ()
 
-    @classmethod
-    def of(cls, walk: Walk, node: object) -> Value | None:
-        """A node with its own labels; None for what is no node."""
-        return cls(node, shape_of(node), walk.of(node)) if isinstance(node, fx.Node) else None
-
     def relabelled(self, change: Callable[[Tensor], Tensor]) -> Value:
         """With another layout of every label."""
         return replace(self, labels=tuple(map(change, self.labels)))
+
+    def unflattened(self, dim: int, count: int) -> Value:
+        """With a dimension laid out as a table of ``count`` rows."""
+        shape = (*self.shape[:dim], count, self.shape[dim] // count, *self.shape[dim + 1 :])
+        sizes = {True: (count, -1), False: (1, 1)}
+        return replace(self, shape=shape).relabelled(
+            lambda x: x.reshape(*x.shape[:dim], *sizes[x.shape[dim] > 1], *x.shape[dim + 1 :])
+        )
 
     def letters(self, label: Tensor) -> set[str]:
         """The letters along which a label varies."""
@@ -49,27 +51,19 @@ class Value:
         return part.reshape([sizes.get(letter, 1) for letter in order])
 
 
-def joined(walk: Walk, node: fx.Node, spec: str, *nodes: object, role: str = "") -> Labels:
-    """``join`` of nodes with their own labels; what is no node is left out, with its term."""
-    return join(walk, node, spec, [Value.of(walk, n) for n in nodes], role)
-
-
-def join(walk: Walk, node: fx.Node, spec: str, values: Sequence[Value | None], role: str = "") -> Labels:
-    """Couple operands along the letters that they share.
+def join(walk: Walk, node: fx.Node, spec: str, *values: object, role: str = "") -> Labels:
+    """Couple operands along the letters that they share; returns labels of the result.
 
     Args:
         walk: the walk.
         node: the operation.
         spec: an equation as of ``einsum``; ``*`` stands for the last letters of the result.
-        values: the operands; None with its term is left out, as are terms or values at the end.
-        role: of parameters among the operands; by default ``writer`` along letters of the result and
-            ``reader`` along summed ones, or ``through`` where none is summed.
-
-    Returns:
-        Labels of the result.
+        values: nodes, with their own labels, or Values; anything else is left out with its term.
+        role: of parameters; by default writer, reader along summed letters, through where none is summed.
     """
     inputs, _, output = spec.replace(" ", "").partition("->")
-    terms = [(term, one) for term, one in zip(inputs.split(","), values, strict=False) if one]
+    given = [Value(n, shape_of(n), walk.of(n)) if isinstance(n, fx.Node) else n for n in values]
+    terms = [(t, one) for t, one in zip(inputs.split(","), given, strict=False) if isinstance(one, Value)]
     widest = max((len(one.shape) + 3 - len(term) for term, one in terms if "..." in term), default=0)
     out = _spelled(output, widest + len(output) - 3)
     spelled = [replace(one, spelling=_spelled(term, len(one.shape), out)) for term, one in terms]
@@ -86,17 +80,16 @@ def join(walk: Walk, node: fx.Node, spec: str, values: Sequence[Value | None], r
 
 def _spelled(term: str, ndim: int, out: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Letters by dimension; the dots stand for all that are left, numbered from the end."""
+    if term == "*":
+        return out[len(out) - ndim :]
     before, dots, after = term.partition("...")
     rest = ndim - len(before) - len(after) if dots else 0
-    return (
-        out[len(out) - ndim :] if term == "*" else (*before, *(f"~{rest - d}" for d in range(rest)), *after)
-    )
+    return (*before, *(f"~{rest - d}" for d in range(rest)), *after)
 
 
 def _met(walk: Walk, node: fx.Node, met: Value, operands: Sequence[Value]) -> Value:
     """An operand ready to be coupled: labelled where another is and it can be, else the other is frozen."""
-    others = [one for one in operands if one is not met]
-    for other, label in ((one, label) for one in others for label in one.labels):
+    for other, label in ((one, label) for one in operands if one is not met for label in one.labels):
         fixed = []
         for letter in sorted(other.letters(label) & set(met.spelling)):
             dim = met.spelling.index(letter)
@@ -113,20 +106,18 @@ def _met(walk: Walk, node: fx.Node, met: Value, operands: Sequence[Value]) -> Va
 
 
 def _note(walk: Walk, node: fx.Node, one: Value, summed: set[str], role: str) -> None:
-    """Record what the operation does with a parameter, or that it sums over channels of a value."""
+    """Record what the operation does with a parameter."""
     if one.node is None:
         return
     direct = one.node.op == "get_attr"
     writes = any(one.letters(label) - summed for label in one.labels)
     if direct and summed and not (role or writes) and len(shape_of(one.node)) > 1:
-        walk.lone[str(one.node.target)] = walk.reason(node, "it is the only channel of a value")
+        walk.lone[str(one.node.target)] = walk.reason(node, ONLY)
     for label in one.labels:
         sums = bool(one.letters(label) & summed)
         chosen = role or ("reader" if sums else "writer" if summed else "through")
         if one.node.name not in walk.active and (direct or chosen != "through"):
             walk.uses.append(Use(chosen, label.flatten(), node.name))
-        elif sums:
-            walk.reads[node.name, one.node.name] = None
 
 
 def _result(walk: Walk, node: fx.Node, operands: Sequence[Value], out: Sequence[str]) -> Labels:

@@ -1,52 +1,31 @@
 """Walks a captured network and labels every value with channel identities.
 
-A value of shape S carries a tuple of labels; each is an int64 tensor of the same number of dimensions,
-broadcastable to S, of size 1 along every dimension where the identity does not change. Several labels
-say that several families of channels run through one value (tokens and features, say).
-
-What each operation does to labels stands in ``rules_*.py``, as tables from its name to a function. An
-operation without a rule freezes what it reads: less is pruned, never something wrong.
+A value carries labels: int64, broadcastable to it, of size 1 along every dimension where the identity does
+not change; several where several families of channels run through it (tokens and features). An operation
+without a rule freezes what it reads: less is pruned, never something wrong.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
 from torch import Tensor, fx
 
+from joulecut.pruning.captured import canonical_names, tensors
 from joulecut.pruning.coupling.identities import Identities, Reason
-from joulecut.pruning.coupling.tying import canonical_names, tensors
 from joulecut.workload.trace import argument, operation, source, source_line
 
-__all__ = [
-    "FACTORIES", "Labels", "Rule", "Span", "Use", "Walk",
-    "narrowed", "results", "shape_of", "tensor_nodes", "varies", "walk",
-]  # fmt: skip
+__all__ = ["ONLY", "Labels", "Rule", "Use", "Walk", "narrowed", "results", "shape_of", "varies", "walk"]
 
 Labels = tuple[Tensor, ...]
-FACTORIES: Final = ("zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty")
+_FACTORIES: Final = ("zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty")
 """Operations that make a uniform value of a size that stands in the graph."""
 _COUPLED: Final = "it is coupled to a fixed extent"
-_ONLY: Final = "it is the only channel of a value"
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The identities ``first`` to ``first + size`` are the indices of one dimension of a parameter."""
-
-    first: int
-    size: int
-    parameter: str
-    dim: int
-
-    @property
-    def ids(self) -> Tensor:
-        """The identities in order: int64 [size]."""
-        return torch.arange(self.first, self.first + self.size)
+ONLY: Final = "it is the only channel of a value"
+"""Why a value's single channel stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +43,6 @@ class Walk:
 
     Attributes:
         labels: by the name of a value, as ``results`` gives it.
-        reads: pairs of an operation and a value along whose channels it sums.
         active: nodes that depend on the network's inputs.
         numbers: values of constants that data are moved by.
         lone: layers that write a single channel.
@@ -73,28 +51,23 @@ class Walk:
     module: fx.GraphModule
     ids: Identities = field(default_factory=Identities)
     labels: dict[str, Labels] = field(default_factory=dict)
-    spans: list[Span] = field(default_factory=list)
+    parameters: dict[str, Labels] = field(default_factory=dict)
     uses: list[Use] = field(default_factory=list)
     inexact: list[tuple[Tensor, Reason]] = field(default_factory=list)
-    reads: dict[tuple[str, str], None] = field(default_factory=dict)
     active: set[str] = field(default_factory=set)
     numbers: dict[str, Tensor | None] = field(default_factory=dict)
     lone: dict[str, Reason] = field(default_factory=dict)
-    _parameters: dict[str, Labels] = field(default_factory=dict)
     _projected: dict[tuple[int, tuple[int, ...]], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def of(self, node: Any) -> Labels:
         """Labels of a value; () for anything that carries none."""
         return self.labels.get(node.name, ()) if isinstance(node, fx.Node) else ()
 
-    def every(self) -> Iterator[tuple[fx.Node, Tensor]]:
+    def every(self) -> list[tuple[fx.Node, Tensor]]:
         """Every label once, with the first node that carries it."""
-        seen: set[int] = set()
-        for node in self.module.graph.nodes:
-            for label in (label for name in results(node) for label in self.labels.get(name, ())):
-                if id(label) not in seen:
-                    seen.add(id(label))
-                    yield node, label
+        nodes = list(self.module.graph.nodes)
+        found = [(n, x) for n in nodes for name in results(n) for x in self.labels.get(name, ())]
+        return list({id(x): (n, x) for n, x in reversed(found)}.values())[::-1]
 
     def reason(self, node: fx.Node, text: str) -> Reason:
         """A reason that points at a node."""
@@ -117,11 +90,10 @@ class Walk:
         return label
 
     def mixed(self, labels: Labels, dims: Collection[int], node: fx.Node) -> Labels:
-        """Labels tied along dimensions that ``node`` mixes; those that vary along no other are frozen."""
-        passing = tuple(label for label in labels if not set(varies(label)) <= set(dims))
+        """Labels tied along dimensions that are mixed; those that vary along no other are frozen."""
         stays = tuple(label for label in labels if set(varies(label)) <= set(dims))
         self.freeze(stays, node, f"{operation(node)} mixes it")
-        return tuple(self.tie(label, dims, node) for label in passing)
+        return tuple(self.tie(label, dims, node) for label in labels if not set(varies(label)) <= set(dims))
 
     def project(self, label: Tensor, dims: Collection[int], node: fx.Node) -> Tensor:
         """The part of a label that varies along ``dims`` only.
@@ -144,7 +116,7 @@ class Walk:
         name = operation(node) if node.op == "call_function" else ""
         expands = name == "expand" and (1, *shape_of(source(node)))[dim - len(shape_of(node))] == 1
         sizes = argument(node, 1 if name.startswith(("new", "expand")) else 0, "size", ())
-        if not (expands or name in FACTORIES) or not isinstance(sizes[dim], int):
+        if not (expands or name in _FACTORIES) or not isinstance(sizes[dim], int):
             return False
         self.labels[node.name] = (*self.of(node), self.ids.fresh(shape_of(node), [dim]))
         return True
@@ -165,24 +137,15 @@ class Walk:
 
     def parameter(self, name: str, value: Tensor) -> Labels:
         """A label for each dimension of a parameter; numbers that other values are indexed by have none."""
-        if name not in self._parameters:
+        if name not in self.parameters:
             named = value.is_floating_point() or value.is_complex() or value.dtype == torch.bool
-            labels: list[Tensor] = []
-            for dim, size in enumerate(value.shape if named else ()):
-                if size > 1:
-                    self.spans.append(Span(self.ids.count, size, name, dim))
-                    labels.append(self.ids.fresh(value.shape, [dim]))
-            self._parameters[name] = tuple(labels)
-        return self._parameters[name]
-
-    def owner(self, ids: Tensor) -> Span | None:
-        """The dimension of a parameter that identities, given as a vector, are indices of."""
-        at = bisect_right(self.spans, int(ids[0]), key=lambda span: span.first) - 1 if len(ids) else -1
-        span = self.spans[at] if at >= 0 else None
-        return span if span and int(ids.max()) < span.first + span.size else None
+            dims = [dim for dim, size in enumerate(value.shape) if named and size > 1]
+            self.parameters[name] = tuple(self.ids.fresh(value.shape, [dim]) for dim in dims)
+        return self.parameters[name]
 
 
 Rule = Callable[[Walk, fx.Node], "Labels | tuple[Labels, ...]"]
+"""What an operation does: labels of its result, the same for all where there are several, or of each."""
 
 
 def results(node: fx.Node) -> dict[str, tuple[int, ...]]:
@@ -200,11 +163,6 @@ def _shape(value: Any) -> tuple[int, ...]:
 def shape_of(node: fx.Node) -> tuple[int, ...]:
     """Concrete shape of a node's tensor; () for what is no tensor."""
     return _shape(node.meta.get("val"))
-
-
-def tensor_nodes(node: fx.Node) -> list[fx.Node]:
-    """The tensors with at least one dimension that a node reads, in order."""
-    return [n for n in node.all_input_nodes if shape_of(n)]
 
 
 def varies(label: Tensor) -> list[int]:
@@ -248,8 +206,8 @@ def _labelled(state: Walk, node: fx.Node, rule: Rule | None) -> None:
         state.refuse(node, f"the operation {operation(node)} is not handled")
         return
     found: Any = rule(state, node)
-    names = list(results(node))
-    for name, labels in zip(names, found if names != [node.name] else [found], strict=False):
+    each = found if found and isinstance(found[0], tuple) else [found] * len(results(node))
+    for name, labels in zip(results(node), each, strict=False):
         state.labels[name] = _clean(state, node, labels)
     if operation(node).endswith("_") and not operation(node).endswith("__"):
         own = {d for label in state.of(node.args[0]) for d in varies(label)}
@@ -258,15 +216,12 @@ def _labelled(state: Walk, node: fx.Node, rule: Rule | None) -> None:
 
 
 def _clean(state: Walk, node: fx.Node, found: Sequence[Tensor]) -> Labels:
-    """Labels narrowed; of one that is constant the channel is kept, as a value cannot lose all.
-
-    Two that vary along the same dimensions become one: its cells die with either.
-    """
+    """Labels narrowed, those along the same dimensions made one whose cells die with either; no constant."""
     kept: dict[tuple[int, ...], Tensor] = {}
     for label in map(narrowed, found):
         twin = kept.setdefault(tuple(varies(label)), label)
         if not varies(label):
-            state.freeze((kept.pop(()),), node, _ONLY)
+            state.freeze((kept.pop(()),), node, ONLY)
         elif not torch.equal(twin, label):
             cells = torch.unique(twin * state.ids.count + label, return_inverse=True)[1]
             table = state.ids.fresh([int(cells.max()) + 1], [0])[cells]

@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, fx
 
-from joulecut.pruning.coupling.join import Value, join, joined
+from joulecut.pruning.coupling.join import Value, join
 from joulecut.pruning.coupling.propagate import Labels, Rule, Use, Walk, shape_of
 from joulecut.workload.trace import argument, operation, source
 
@@ -29,30 +29,25 @@ _NORMS: Final = {
     "_weight_norm": "...,...->...",
     "batch_norm": "bc...,c,c,c,c->bc...",
     "instance_norm": "bc...,c,c,c,c->bc...",
+    **dict.fromkeys(("softmax", "log_softmax", "_softmax", "_safe_softmax"), "...->..."),
 }
 
 
-def equation(walk: Walk, node: fx.Node) -> Labels:
-    """Layers and products that one equation describes."""
-    return joined(walk, node, _EQUATIONS[operation(node)], *node.args)
-
-
-def matmul(walk: Walk, node: fx.Node) -> Labels:
-    """Product of matrices, vectors or batches of them."""
-    left, right = (len(shape_of(n)) > 1 for n in node.args if isinstance(n, fx.Node))
-    row, column = "i" if left else "", "k" if right else ""
-    spec = f"{'...' if left else ''}{row}j,{'...' if right else ''}j{column}->...{row}{column}"
-    return joined(walk, node, spec, *node.args)
-
-
-def einsum(walk: Walk, node: fx.Node) -> Labels:
-    """The equation says which dimensions are shared and which are summed over."""
-    inputs, arrow, out = str(node.args[0]).replace(" ", "").partition("->")
-    once = sorted(letter for letter in set(inputs) if letter.isalpha() and inputs.count(letter) == 1)
-    out = out if arrow else ("..." if "..." in inputs else "") + "".join(once)
-    if any(len(set(term)) < len(term.replace("...", ".")) for term in inputs.split(",")):
-        return walk.refuse(node, "its equation repeats a letter in one operand")
-    return joined(walk, node, f"{inputs}->{out}", *argument(node, 1, "tensors", ()))
+def product(walk: Walk, node: fx.Node) -> Labels:
+    """Layers and products that one equation describes: of the table, the author's, or for any ranks."""
+    spec, operands = _EQUATIONS.get(operation(node), ""), list[Any](node.args)
+    if operation(node) == "matmul":
+        left, right = (len(shape_of(one)) > 1 for one in operands)
+        row, column = "i" if left else "", "k" if right else ""
+        spec = f"{'...' if left else ''}{row}j,{'...' if right else ''}j{column}->...{row}{column}"
+    if operation(node) == "einsum":
+        inputs, arrow, out = str(node.args[0]).replace(" ", "").partition("->")
+        if any(len(set(term)) < len(term.replace("...", ".")) for term in inputs.split(",")):
+            return walk.refuse(node, "its equation repeats a letter in one operand")
+        once = sorted(letter for letter in set(inputs) if letter.isalpha() and inputs.count(letter) == 1)
+        spec = f"{inputs}->{out if arrow else '...' * ('...' in inputs) + ''.join(once)}"
+        operands = argument(node, 1, "tensors", ())
+    return join(walk, node, spec, *operands)
 
 
 def convolution(walk: Walk, node: fx.Node) -> Labels:
@@ -64,30 +59,22 @@ def convolution(walk: Walk, node: fx.Node) -> Labels:
     value, weight, bias = (argument(node, i, n, None) for i, n in enumerate(("input", "weight", "bias")))
     groups, spatial = int(argument(node, 6, "groups", 1)), len(shape_of(weight)) - 2
     dim = len(shape_of(value)) - spatial - 1
-    mixed = ((value, dim, range(dim + 1, 9)), (weight, 0, range(2, 9)), (bias, 0, ()))
-    operands = [
-        _grouped(Value(n, shape_of(n), walk.mixed(walk.of(n), over, node)), first, groups) if n else None
-        for n, first, over in mixed
-    ]
     deep = shape_of(value)[dim] > groups
-    for one, (_, first, _) in zip(operands, mixed, strict=True) if groups > 1 else ():
-        for label in one.labels if one and (deep or one is not operands[0]) else ():
+    operands: list[Any] = []
+    for n, first, over in ((value, dim, range(dim + 1, 9)), (weight, 0, range(2, 9)), (bias, 0, ())):
+        one = (
+            Value(n, shape_of(n), walk.mixed(walk.of(n), over, node)).unflattened(first, groups)
+            if n
+            else None
+        )
+        operands.append(one)
+        for label in one.labels if one and groups > 1 and (deep or n is not value) else ():
             walk.tie(label, [first] if deep else [1, 2], node)
     batch, (window, taps, out) = "b" * dim, (letters[:spatial] for letters in ("xyz", "uvw", "XYZ"))
     spelled = f"gio{taps}" if operation(node).startswith("conv_transpose") else f"goi{taps}"
-    labels = join(walk, node, f"{batch}gi{window},{spelled},go->{batch}go{out}", operands)
+    labels = join(walk, node, f"{batch}gi{window},{spelled},go->{batch}go{out}", *operands)
     sizes = (groups, shape_of(node)[dim] // groups)
     return tuple(x.expand(*x.shape[:dim], *sizes, *x.shape[dim + 2 :]).flatten(dim, dim + 1) for x in labels)
-
-
-def _grouped(one: Value, dim: int, groups: int) -> Value:
-    """A value whose channels are laid out as groups and channels of a group."""
-    shape = (*one.shape[:dim], groups, one.shape[dim] // groups, *one.shape[dim + 1 :])
-    found = Value(one.node, shape, one.labels)
-    sizes = {True: (groups, -1), False: (1, 1)}
-    return found.relabelled(
-        lambda x: x.reshape(*x.shape[:dim], *sizes[x.shape[dim] > 1], *x.shape[dim + 1 :])
-    )
 
 
 def attention(walk: Walk, node: fx.Node) -> Labels:
@@ -100,11 +87,10 @@ def attention(walk: Walk, node: fx.Node) -> Labels:
             for one in (key, value)
         )
     shape = (*query.shape[:-1], key.shape[-2])
-    scores = Value(None, shape, join(walk, node, "...qi,...ki->...qk", [query, key]))
-    mask = Value.of(walk, argument(node, 3, "attn_mask", None))
-    scores = Value(None, shape, join(walk, node, "...qk,*->...qk", [scores, mask]))
-    walk.mark_inexact(scores.labels, [len(shape) - 1], node)
-    return join(walk, node, "...qk,...kv->...qv", [scores, value])
+    scores = Value(None, shape, join(walk, node, "...qi,...ki->...qk", query, key))
+    masked = join(walk, node, "...qk,*->...qk", scores, argument(node, 3, "attn_mask", None))
+    walk.mark_inexact(masked, [len(shape) - 1], node)
+    return join(walk, node, "...qk,...kv->...qv", Value(None, shape, masked), value)
 
 
 def embedding(walk: Walk, node: fx.Node) -> Labels:
@@ -129,7 +115,6 @@ def recurrent(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
     last = len(shape_of(value)) - 1
     inputs = walk.mixed(walk.of(value), range(last), node)
     read = [label.flatten() for label in inputs] or [torch.zeros(shape_of(value)[-1], dtype=torch.long)]
-    walk.reads[node.name, value.name] = None
     hidden: list[Tensor] = []
     for first in range(0, len(weights), parts):
         if first and first % (parts * directions) == 0:
@@ -139,7 +124,7 @@ def recurrent(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
     ends = torch.stack(hidden).reshape([len(hidden), *[1] * (last - 1), -1])
     states: Any = given if isinstance(given, (list, tuple)) else [given]
     for state in states:
-        join(walk, node, "...,...->...", [Value(None, tuple(ends.shape), (ends,)), Value.of(walk, state)])
+        join(walk, node, "...,...->...", Value(None, tuple(ends.shape), (ends,)), state)
     return ((output,), *((ends,) for _ in states))
 
 
@@ -170,11 +155,13 @@ def norm(walk: Walk, node: fx.Node) -> Labels:
     name, args, every = operation(node), node.args, range(len(shape_of(source(node))))
     sizes = name in ("layer_norm", "rms_norm", "group_norm")  # the second argument is no tensor
     role = "through" if name == "_weight_norm" else ""
-    labels = joined(walk, node, _NORMS[name], args[0], *args[2 if sizes else 1 :], role=role)
+    labels = join(walk, node, _NORMS[name], args[0], *args[2 if sizes else 1 :], role=role)
     if name in ("layer_norm", "rms_norm"):
         over = [*every[len(every) - len(argument(node, 1, "normalized_shape", ())) :]]
+    elif name.endswith("softmax"):
+        over = [every[argument(node, 1, "dim", -1)]]
     elif name == "_weight_norm":
-        over = [d for d in every if d != int(argument(node, 2, "dim", 0)) % len(every)]
+        over = [d for d in every if d != every[argument(node, 2, "dim", 0)]]
     elif name == "group_norm":
         groups = int(argument(node, 1, "num_groups", 1))
         over = [*every[1 + int(groups > 1) :]]
@@ -188,10 +175,8 @@ def norm(walk: Walk, node: fx.Node) -> Labels:
 
 
 RULES: Final[dict[str, Rule]] = {
-    **dict.fromkeys(_EQUATIONS, equation),
+    **dict.fromkeys((*_EQUATIONS, "matmul", "einsum"), product),
     **dict.fromkeys((f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)), convolution),
-    "matmul": matmul,
-    "einsum": einsum,
     "scaled_dot_product_attention": attention,
     "embedding": embedding,
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), recurrent),

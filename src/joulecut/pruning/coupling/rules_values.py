@@ -1,7 +1,4 @@
-"""What elementwise operations, reductions, windows and data movement do to channel identities.
-
-Data movement is one rule for all: the operation itself is run on the labels.
-"""
+"""What operations without weights do to channel identities; what moves data is itself run on the labels."""
 
 from __future__ import annotations
 
@@ -10,15 +7,17 @@ from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, fx
-from torch.fx.node import map_arg
 
-from joulecut.pruning.coupling.join import Value, join, joined
+from joulecut.pruning.coupling.cut import called
+from joulecut.pruning.coupling.join import Value, join
 from joulecut.pruning.coupling.propagate import Labels, Rule, Walk, narrowed, results, shape_of, varies
+from joulecut.pruning.coupling.rules_layers import RULES
 from joulecut.workload.trace import argument, operation, schema_of, source
 
-__all__ = ["is_movement", "rule_of", "run"]
+__all__ = ["is_movement", "rule_of"]
 
 # fmt: off
 _ELEMENTWISE: Final = frozenset({
@@ -42,6 +41,7 @@ _NOTHING: Final = (
 """Operations that read sizes only; so do those that read no tensor."""
 # fmt: on
 _WINDOWS: Final = re.compile(r"(?:pool|upsample|pad)\D*(\d)d|(cum|logcum)")
+_LETTERS: Final = "abcdefghij"
 
 
 def elementwise(walk: Walk, node: fx.Node) -> Labels:
@@ -49,8 +49,7 @@ def elementwise(walk: Walk, node: fx.Node) -> Labels:
     values = [n for n in node.all_input_nodes if shape_of(n)]
     if len(values) == 1 and shape_of(values[0]) == shape_of(node):
         return walk.of(values[0])
-    spec = ",".join(["..."] * len(values)) + "->..."
-    return joined(walk, node, spec, *values, role="through")
+    return join(walk, node, ",".join(["..."] * len(values)) + "->...", *values, role="through")
 
 
 def is_movement(node: fx.Node) -> bool:
@@ -64,15 +63,17 @@ def is_movement(node: fx.Node) -> bool:
 def movement(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
     """Run a movement of one tensor on each of its labels; an index that is computed must pick no channels."""
     value = source(node)
-    if operation(node).endswith("_as"):
-        return _like(walk, node, value)
+    if operation(node).endswith("_as"):  # to the shape of another value: what they share is coupled
+        shape = shape_of(value) if operation(node) == "expand_as" else shape_of(node)
+        labels = tuple(narrowed(x.expand(shape_of(value)).reshape(shape)) for x in walk.of(value))
+        return join(walk, node, "...,...->...", Value(None, shape, labels), node.args[1])
     known = {n: _constant(walk, n) for n in node.all_input_nodes if n is not value and shape_of(n)}
     moved: list[Any] = []
     for label in walk.of(value):
         ends: list[Any] = []
         for end in (0, 1) if None in known.values() else (0,):
             picks = {n: torch.full(shape_of(n), end) if x is None else x for n, x in known.items()}
-            ends.append(run(node, {**picks, value: label.expand(shape_of(value))}))
+            ends.append(_run(node, {**picks, value: label.expand(shape_of(value))}))
         if None in ends:
             return walk.refuse(node, f"the operation {operation(node)} is not handled")
         if ends[0] is not ends[-1] and not torch.equal(*ends):
@@ -83,25 +84,10 @@ def movement(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
     return tuple(zip(*moved, strict=True)) if isinstance(node.meta["val"], (list, tuple)) else tuple(moved)
 
 
-def _like(walk: Walk, node: fx.Node, value: fx.Node) -> Labels:
-    """A movement to the shape of another value: what they share is coupled."""
-    shape = shape_of(value) if operation(node) == "expand_as" else shape_of(node)
-    labels = tuple(narrowed(x.expand(shape_of(value)).reshape(shape)) for x in walk.of(value))
-    return join(walk, node, "...,...->...", [Value(None, shape, labels), Value.of(walk, node.args[1])])
-
-
-def run(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
-    """The node's own operation on labels, or None where it does not run on whole numbers.
-
-    Sizes computed in the graph take their concrete values.
-    """
-    arguments: Any = (node.args, dict(node.kwargs))
-    args, kwargs = map_arg(arguments, lambda n: values[n] if n in values else n.meta["val"])
-    if operation(node) in ("view", "_unsafe_view"):
-        return None if isinstance(args[1], torch.dtype) else args[0].reshape(args[1])
-    target: Any = node.target
+def _run(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
+    """The node's own operation on labels, or None where it does not run on whole numbers."""
     try:
-        return target(*args, **kwargs)
+        return called(node, node.args, values)
     except RuntimeError:
         return None
 
@@ -114,40 +100,34 @@ def _constant(walk: Walk, node: fx.Node) -> Tensor | None:
             walk.numbers[node.name] = attrgetter(str(node.target))(walk.module)
         elif node.name not in walk.active and not any(operation(user).endswith("_") for user in node.users):
             known = {n: _constant(walk, n) for n in node.all_input_nodes}
-            walk.numbers[node.name] = None if None in known.values() else run(node, known)
+            walk.numbers[node.name] = None if None in known.values() else _run(node, known)
     return walk.numbers[node.name]
 
 
 def concatenated(walk: Walk, node: fx.Node) -> Labels:
     """Lay the labels of all operands end to end; along the other dimensions the operands are coupled."""
     given: Any = node.args[0]
-    stacks, ndim = operation(node) == "stack", len(shape_of(node))
+    ndim = len(shape_of(node))
     dim = int(argument(node, 1, "dim", 0)) % ndim
     values = [Value(n, shape_of(n), walk.of(n)) for n in given if shape_of(n) != (0,)]
-    for k, one in enumerate(values if stacks else ()):
-        shape, labels = (*one.shape[:dim], 1, *one.shape[dim:]), tuple(x.unsqueeze(dim) for x in one.labels)
-        values[k] = Value(None, shape, labels)
-    alphabet = "abcdefgh"[:ndim]
+    if operation(node) == "stack":
+        shape = (*values[0].shape[:dim], 1, *values[0].shape[dim:])
+        values = [Value(None, shape, tuple(x.unsqueeze(dim) for x in one.labels)) for one in values]
     pieces = [chr(256 + i) for i in range(len(values))]
-    terms = [alphabet[:dim] + piece + alphabet[dim + 1 :] for piece in pieces]
-    join(walk, node, ",".join(terms) + "->" + alphabet + "".join(pieces), values, "through")
+    terms = [_LETTERS[:dim] + piece + _LETTERS[dim + 1 : ndim] for piece in pieces]
+    join(walk, node, f"{','.join(terms)}->{_LETTERS[:ndim]}{''.join(pieces)}", *values, role="through")
     beside = {tuple(varies(x)): x for one in values for x in one.labels if x.shape[dim] == 1}
     inside = [[x for x in one.labels if x.shape[dim] > 1] for one in values]
     ends = []
     for i in range(max(map(len, inside))):
         used = [mine[i] if i < len(mine) else torch.zeros([1] * ndim, dtype=torch.long) for mine in inside]
-        wide = {dim, *(d for label in used for d in varies(label))}
-        shapes = [[n if d in wide else 1 for d, n in enumerate(one.shape)] for one in values]
+        wide = list(np.broadcast_shapes(*(label.narrow(dim, 0, 1).shape for label in used)))
+        shapes = [(*wide[:dim], one.shape[dim], *wide[dim + 1 :]) for one in values]
         ends.append(torch.cat([x.expand(shape) for x, shape in zip(used, shapes, strict=True)], dim))
     return (*beside.values(), *ends)
 
 
-def piece(walk: Walk, node: fx.Node) -> Labels:
-    """``getitem``: the labels of one result of several."""
-    return walk.labels.get(f"{source(node).name}[{argument(node, 1, 'index', 0)}]", ())
-
-
-def reduction(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
+def reduction(walk: Walk, node: fx.Node) -> Labels:
     """Labels along other dimensions survive; a sum over channels reads them, a mean is inexact."""
     value, name, shapes = source(node), operation(node), list(results(node).values())
     names = [one.name for one in schema_of(node).arguments]
@@ -158,32 +138,16 @@ def reduction(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
         return walk.refuse(node, "its result holds numbers of channels")
     sums = name in ("sum", "nansum") or (name.endswith("norm") and argument(node, 1, "ord", 2) in (1, 2, 3))
     walk.mark_inexact(() if sums else walk.of(value), over, node)
-    letters = "abcdefghij"[: len(every)]
-    rest = "".join(letter for d, letter in enumerate(letters) if d not in over)
-    found = joined(walk, node, f"{letters}->{rest}", value, role="through")
-    for d in over if len(shapes[0]) == len(every) else ():
-        found = tuple(x.unsqueeze(d) for x in found)
-    return _each(node, found)
+    over_left = _LETTERS.upper() if len(shapes[0]) == len(every) else [""] * len(every)
+    rest = "".join(over_left[d] if d in over else _LETTERS[d] for d in every)
+    return join(walk, node, f"{_LETTERS[: len(every)]}->{rest}", value, role="through")
 
 
-def _each(node: fx.Node, labels: Labels) -> Labels | tuple[Labels, ...]:
-    """The same labels for each of several results."""
-    return (labels,) * len(results(node)) if isinstance(node.meta["val"], (tuple, list)) else labels
-
-
-def softmax(walk: Walk, node: fx.Node) -> Labels:
-    """A softmax over channels passes labels but makes the family inexact."""
-    dim = int(argument(node, 1, "dim", -1)) % len(shape_of(source(node)))
-    walk.mark_inexact(walk.of(source(node)), [dim], node)
-    return walk.of(source(node))
-
-
-def windows(walk: Walk, node: fx.Node) -> Labels | tuple[Labels, ...]:
+def windows(walk: Walk, node: fx.Node) -> Labels:
     """Pools, padding, interpolation and running sums mix what lies along some dimensions."""
     found, ndim = _WINDOWS.search(operation(node)), len(shape_of(source(node)))
     pooled = range(ndim - int(found[1]), ndim) if found and found[1] else None
-    over = pooled or [argument(node, 1, "dim", 0) % ndim]
-    return _each(node, walk.mixed(walk.of(source(node)), over, node))
+    return walk.mixed(walk.of(source(node)), pooled or [argument(node, 1, "dim", 0) % ndim], node)
 
 
 def pad(walk: Walk, node: fx.Node) -> Labels:
@@ -223,28 +187,23 @@ def patches(walk: Walk, node: fx.Node) -> Labels:
     return tuple(walk.tie(table, [table.ndim - 2], node) for table in tables)
 
 
-def nothing(_walk: Walk, _node: fx.Node) -> Labels:
-    """No value of the network goes in."""
-    return ()
-
-
 _RULES: Final[dict[str, Rule]] = {
+    **RULES,
     **dict.fromkeys(("cat", "concat", "concatenate", "stack"), concatenated),
     **dict.fromkeys(_REDUCTIONS, reduction),
-    **dict.fromkeys(("softmax", "log_softmax", "_softmax", "_safe_softmax"), softmax),
     **dict.fromkeys(("pad", "constant_pad_nd"), pad),
     **dict.fromkeys(("glu", "channel_shuffle"), halves),
     **dict.fromkeys(("im2col", "col2im"), patches),
-    **dict.fromkeys(_NOTHING, nothing),
-    "getitem": piece,
+    **dict.fromkeys(_NOTHING, lambda _walk, _node: ()),
+    "getitem": lambda walk, node: walk.labels.get(f"{source(node).name}[{node.args[1]}]", ()),
 }
 
 
 def rule_of(node: fx.Node) -> Rule | None:
-    """The rule of an operation on values, by its name or by its kind."""
+    """The rule of an operation, by its name or by its kind; None where there is none."""
     name = operation(node)
     if name in _RULES or not any(map(shape_of, node.all_input_nodes)):
-        return _RULES.get(name, nothing)
+        return _RULES.get(name, _RULES["sym_size"])
     if torch.Tag.pointwise in getattr(node.target, "tags", ()) or name.rstrip("_") in _ELEMENTWISE:
         return elementwise
     if is_movement(node):

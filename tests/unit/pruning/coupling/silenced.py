@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import Any
 
@@ -11,8 +12,15 @@ from torch.fx.node import map_arg
 
 from joulecut.pruning.coupling import Coupling
 from joulecut.pruning.coupling.cut import retargeted
+from joulecut.workload.trace import operation
 
 __all__ = ["Silenced", "random_kept"]
+
+SUMS = re.compile(
+    r"linear|mm|bmm|mv|addmm|baddbmm|matmul|einsum|conv\w+|scaled_dot_product_attention|lstm|gru|rnn_\w+"
+    r"|sum|nansum|norm|linalg_vector_norm"
+)
+"""Operations that sum over channels of what they read."""
 
 
 def random_kept(coupling: Coupling, seed: int) -> dict[str, list[int]]:
@@ -34,7 +42,7 @@ class Silenced(fx.Interpreter):
     def __init__(self, coupling: Coupling, kept: dict[str, list[int]]) -> None:
         super().__init__(coupling.module)
         self.alive, self.cutter = coupling.alive(kept), coupling.cutter
-        self.reads, self.over = set(coupling.reads()), set(coupling.runs_over())
+        self.over = {op for group in coupling.all_groups() for op in group.inexact.split(", ")}
         self.columns: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)
         for group in coupling.all_groups():
             gone = ~self.alive[group.classes]
@@ -47,7 +55,7 @@ class Silenced(fx.Interpreter):
             for dim, at in self.columns[str(n.target)]:
                 value.index_fill_(dim, at, 0.0)
             return value
-        if n.op == "call_function" and n.name in self.over:
+        if n.op == "call_function" and operation(n) in self.over:
             target, args, kwargs = retargeted(n, self.cutter.arguments(n, self.alive))
             args, kwargs = map_arg((args, kwargs), lambda x: self.cut(x, self.env[x]))
             return self.spread(n, target(*args, **kwargs))
@@ -58,7 +66,7 @@ class Silenced(fx.Interpreter):
 
     def read(self, node: fx.Node, value: fx.Node) -> Any:
         found = self.env[value]
-        if (node.name, value.name) in self.reads:
+        if isinstance(found, Tensor) and SUMS.fullmatch(operation(node)):
             for dim, mask in enumerate(self.cutter.value_masks(value, self.alive)):
                 if not mask.all():
                     found = found * mask.reshape([-1 if d == dim else 1 for d in range(found.ndim)])
