@@ -25,13 +25,7 @@ _TRIED: Final = 0.4
 
 
 class Coupling:
-    """The groups of channels of one network that go together.
-
-    Trial cuts are made here, on shapes and positions alone; groups that would break the network are refused.
-
-    Args:
-        module: the captured network.
-    """
+    """The groups of channels of a captured network; those that break it in a trial cut are refused."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         self.module = module

@@ -114,8 +114,7 @@ def _names(writers: list[ParameterSlice]) -> list[str]:
 def _members(walk: Walk, uses: list[Use]) -> list[Tensor]:
     """The classes of each group, in the order in which they are written.
 
-    Classes of a group go through the same values: channels of one layer that a split sends different ways
-    are not interchangeable, though the same weights write and read them. Their ways are hashed.
+    They go through the same values, whose numbers are hashed: a split may send channels of a layer elsewhere.
     """
     solution = walk.ids.solve()
     way = torch.zeros(walk.ids.count, dtype=torch.long)

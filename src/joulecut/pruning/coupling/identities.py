@@ -118,8 +118,8 @@ class Identities:
     def _pairs(self, component: Tensor) -> tuple[Tensor, Tensor]:
         """The row and column of each class, and the classes to unite so that all its tables give the same.
 
-        Another table of the same cells may hold rows and columns the other way round: it is read the way
-        that agrees better. A cell that is its own row dies with no column, so its column is frozen.
+        Another table may hold rows and columns the other way round: it is read the way that agrees better.
+        A cell that is its own row dies with no column, so its column is frozen.
         """
         factors = torch.zeros((2, self.count), dtype=torch.long)
         edges = [torch.zeros((2, 0), dtype=torch.long)]

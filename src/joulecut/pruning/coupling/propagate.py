@@ -98,8 +98,7 @@ class Walk:
     def project(self, label: Tensor, dims: Collection[int], node: fx.Node) -> Tensor:
         """The part of a label that varies along ``dims`` only.
 
-        Where it varies along others too, its cells become those of a table: each dies with its place along
-        ``dims`` or with its place along the others (heads, and widths of a head).
+        Where it varies along others too, a cell dies with its place along ``dims`` or along the others.
         """
         kept = tuple(d for d in varies(label) if d in dims)
         if len(kept) == len(varies(label)):

@@ -51,10 +51,9 @@ def product(walk: Walk, node: fx.Node) -> Labels:
 
 
 def convolution(walk: Walk, node: fx.Node) -> Labels:
-    """Convolution of any number of dimensions, dense, grouped or depthwise, transposed or not.
+    """Convolution, dense, grouped or depthwise, transposed or not: a table of groups and their channels.
 
-    The channels are a table of groups and channels of a group. Where a group has several the same position
-    goes in each; depthwise, a group is a channel, and goes with all that it writes.
+    Where a group has several the same one goes in each; depthwise, it goes with all that it writes.
     """
     value, weight, bias = (argument(node, i, n, None) for i, n in enumerate(("input", "weight", "bias")))
     groups, spatial = int(argument(node, 6, "groups", 1)), len(shape_of(weight)) - 2
