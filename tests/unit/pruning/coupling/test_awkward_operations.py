@@ -82,6 +82,9 @@ CASES: dict[str, Awkward] = {
     "flip": Awkward(lambda a, b: a + a.flip(-1), {"a": 4, "last": 7}),
     "roll": Awkward(lambda a, b: a.roll(1, -1) + 0 * b.mean(), {"b": 8, "last": 7}),
     "every second": Awkward(lambda a, b: a[..., ::2] + b[..., 1::2], {"last": 7}, 4),
+    "counted from the end": Awkward(
+        lambda a, b: a.narrow(-1, -3, 3) + b[..., -8:3], {"a": 5, "a#2": 3, "b": 5, "last": 7}, 3
+    ),
     "picked by number": Awkward(lambda a, b: a[..., PERMUTATION] + b, {"last": 7}),
     "picked by value": Awkward(lambda a, b: a.gather(-1, b.argsort(-1)), {"last": 7}),
     "largest": Awkward(lambda a, b: a.topk(4, -1)[0] + b[..., :4], {"b": 4, "last": 7}, 4),
