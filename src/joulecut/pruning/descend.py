@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 
 from joulecut.pruning.candidates.channels import statistics
 from joulecut.pruning.candidates.sources import sources
 from joulecut.pruning.elimination import propose
-from joulecut.pruning.exchange import Exchange, Exchanger, held_out_loss
+from joulecut.pruning.exchange import Exchange, Exchanger, Order, held_out_loss
 from joulecut.pruning.greedy import Search, Step, loss_against
 from joulecut.pruning.network import Network
 from joulecut.pruning.records import Candidate
@@ -20,6 +20,9 @@ __all__ = ["descend"]
 
 _TABU = 5
 """Steps for which an option that the guard rejected is not tried again."""
+
+_JUDGED = 4
+"""Steps between two whose accuracy is asked for only to show the way."""
 
 
 def descend(run: Run) -> Network:
@@ -41,7 +44,7 @@ def descend(run: Run) -> Network:
         step=run.device.channel_step,
         settings=run.settings,
         sources=sources(run),
-        refit=run.refit,
+        refit=run.refit_observed,
     )
     while not run.reached(run.here):
         step = search.next(run.here, run.limits.needs(run.here), run.is_banned, len(run.steps))
@@ -56,7 +59,7 @@ def descend(run: Run) -> Network:
 def _take(run: Run, step: Step) -> None:
     """Book a step, refitted where the lowest accuracy asks for it; ban it where that is not enough."""
     floor, network, accuracy = run.budget.min_accuracy, step.network, None
-    if run.judge is not None:
+    if run.judge is not None and (floor is not None or len(run.steps) % _JUDGED == 0):
         accuracy = run.judge(network, True)
         if floor is not None and accuracy < floor:
             network = run.refit(network)
@@ -90,7 +93,6 @@ def _exchanged(run: Run) -> Network:
         run.teacher,
         run.settings.refit,
         held_out_loss(held_out.inputs, lambda logits: loss_against(logits, held_out.labels, reference)),
-        run.pricer,
         run.device.channel_step,
         _order(run),
         trials,
@@ -112,18 +114,23 @@ def _exchanged(run: Run) -> Network:
     return run.here if run.exchanged is None else network
 
 
-def _order(run: Run) -> Mapping[str, tuple[int, ...]]:
+def _order(run: Run) -> dict[str, Order]:
     """Channels of each group in the order in which they leave: as they left, then as they would."""
     network, teacher = run.here, run.teacher
     _, values = network.observe(teacher.inputs, teacher.sources)
     taken = [step.taken for step in run.steps if step.put_back is None]
     known = statistics(network, values, teacher, run.settings, len(taken))
-    order: dict[str, tuple[int, ...]] = {}
+    order: dict[str, Order] = {}
     for group in network.coupling.all_groups():
-        left = tuple(c for removed in taken if removed.group == group.name for c in removed.channels)
-        next_out = propose(network, group, teacher.layers, known, len(network.kept[group.name]) - 1)
-        last = set(network.kept[group.name]) - set(next_out.channels)
-        order[group.name] = (*left, *next_out.channels, *sorted(last))
+        living = network.kept[group.name]
+        found = propose(network, group, teacher.layers, known, len(living) - 1)
+        steps = [(t.channels, max(t.loss, 0.0)) for t in taken if t.group == group.name]
+        steps += [((c,), cost) for c, cost in zip(found.channels, found.costs, strict=True)]
+        steps.append((tuple(set(living) - set(found.channels)), math.inf))
+        order[group.name] = Order(
+            tuple(channel for channels, _ in steps for channel in channels),
+            tuple(cost / len(channels) for channels, cost in steps for _ in channels),
+        )
     return order
 
 

@@ -23,7 +23,7 @@ from joulecut.pruning.execution import parts_of
 from joulecut.pruning.leastsquares import gram
 from joulecut.pruning.network import Network, Values
 from joulecut.pruning.sensitivity import gate_costs, output_gradients
-from joulecut.pruning.solvable import SolvableLayer, columns, in_parts, sample_rows
+from joulecut.pruning.solvable import SolvableLayer, sampled_columns
 from joulecut.pruning.threads import one_thread
 
 __all__ = ["Proposal", "Statistics", "gather", "propose", "readers"]
@@ -54,14 +54,19 @@ class Proposal:
     Attributes:
         group: which group.
         channels: original indices, in the order of removal.
-        cost: predicted rise of the loss.
+        costs: predicted rise of the loss by each of them.
         weights: refitted readers at their widths before the cut.
     """
 
     group: Group
     channels: tuple[int, ...]
-    cost: float
+    costs: tuple[float, ...]
     weights: Mapping[str, Tensor]
+
+    @property
+    def cost(self) -> float:
+        """Predicted rise of the loss by all of them."""
+        return sum(self.costs)
 
 
 def readers(group: Group, layers: Mapping[str, SolvableLayer]) -> list[tuple[SolvableLayer, int]]:
@@ -109,12 +114,8 @@ def gather(
     nodes = {node.name: node for node in network.coupling.module.graph.nodes}
     inverse: dict[str, Tensor] = {}
     for name in sorted(names):
-        layer, parts = layers[name], parts_of(values[layers[name].source])
-        read = parts[0].shape
-        shape = (*read[:-1], 1) if not layer.taps else (*read[:1], 1, *nodes[name].meta["val"].shape[2:])
-        shape = (sum(map(len, parts)), *shape[1:])
-        picked = in_parts(parts, sample_rows(shape, not layer.taps, rows))
-        x = torch.cat([columns(layer, value, shape[2:], inside) for value, inside in picked], 1)
+        layer = layers[name]
+        x = sampled_columns(layer, parts_of(values[layer.source]), nodes[name].meta["val"].shape[2:], rows)
         problem = gram(x, bool(layer.bias))
         penalty = problem.penalty(ridge)[0] + 1e-9 * problem.xx[0].diagonal() + _TINY
         with one_thread():
@@ -158,18 +159,18 @@ def propose(
     dead = torch.zeros(len(living), dtype=torch.bool)
     gates = statistics.gates.get(group.name, torch.zeros(len(living), dtype=torch.float64))
     removed: list[int] = []
-    total = 0.0
+    rises: list[float] = []
     for _ in range(count):
         costs = sum((p.costs(dead) for p in problems), gates.clone())
         costs[dead] = torch.inf
         chosen = int(costs.argmin())
-        total += float(costs[chosen])
+        rises.append(float(costs[chosen]))
         dead[chosen] = True
         removed.append(living[chosen])
         for problem in problems:
             problem.remove(chosen)
     weights = {name: tensor for problem in problems for name, tensor in problem.result(network).items()}
-    return Proposal(group, tuple(removed), total, weights)
+    return Proposal(group, tuple(removed), tuple(rises), weights)
 
 
 @dataclass(slots=True, eq=False)

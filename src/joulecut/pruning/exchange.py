@@ -14,11 +14,10 @@ from torch import Tensor
 
 from joulecut.pruning.candidates.channels import chunk
 from joulecut.pruning.network import Network
-from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.refit import Teacher, refit
 from joulecut.pruning.settings import RefitSettings
 
-__all__ = ["Exchange", "Exchanger", "held_out_loss", "rebuilt"]
+__all__ = ["Exchange", "Exchanger", "Order", "held_out_loss", "rebuilt"]
 
 _LEAST_GAIN = 1e-4
 """Smallest fall of the held-out loss, in nats, that an exchange is worth."""
@@ -41,6 +40,30 @@ class Exchange:
     restored: tuple[str, tuple[int, ...]]
     before: float
     after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The order in which a group's channels leave.
+
+    Attributes:
+        channels: original indices, all of the group; those that left first are first.
+        costs: rise of the loss as each leaves: measured where it has left, else predicted.
+    """
+
+    channels: tuple[int, ...]
+    costs: tuple[float, ...]
+
+    def kept(self, width: int) -> tuple[int, ...]:
+        """The channels that stay at a width."""
+        return tuple(sorted(self.channels[len(self.channels) - width :]))
+
+    def rise(self, before: int, after: int) -> float:
+        """Rise of the loss from one width to another; negative where channels come back."""
+        if after > before:
+            return -self.rise(after, before)
+        count = len(self.channels)
+        return sum(self.costs[count - before : count - after])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +93,9 @@ class Exchanger:
         teacher: its pre-activations on the samples of the refit.
         settings: of the refits.
         loss: held-out loss of a network.
-        pricer: joules by width.
         step: the device's channel step.
-        order: channels in the order in which they leave, by group: removed ones first.
-        trials: most trials in a round.
+        order: in which channels leave, by group.
+        trials: most trials in a round: the moves that promise most.
 
     ``count`` is how many the last round took.
     """
@@ -84,16 +106,14 @@ class Exchanger:
         teacher: Teacher,
         settings: RefitSettings,
         loss: Callable[[Network], float],
-        pricer: Pricer,
         step: int,
-        order: Mapping[str, tuple[int, ...]],
+        order: Mapping[str, Order],
         trials: int,
     ) -> None:
         self.original = original
         self.teacher = teacher
         self.settings = settings
         self.loss = loss
-        self.pricer = pricer
         self.step = step
         self.order = order
         self.trials = trials
@@ -135,36 +155,44 @@ class Exchanger:
         return self.loss(refit(self._narrowed(move.widths), self.teacher, self.settings))
 
     def _moves(self, widths: Mapping[str, int], fits: Callable[[Network], bool]) -> list[_Move]:
-        """The moves that use the budget best, up to the number of trials."""
+        """The moves that promise the lowest loss, up to the number of trials.
+
+        Measured on a ResNet-8 and a DS-CNN at four budgets: where any of about 16 moves lowered the held-out
+        loss, the best of them was among the first five of this order; in the order of the energy used it
+        could be anywhere.
+        """
         found: list[tuple[float, _Move]] = []
         for restored in self.order:
             for cut in ("", *self.order):
                 if cut != restored:
                     found.extend(self._filled(dict(widths), cut, restored, fits))
-        found.sort(key=lambda item: (-item[0], item[1].cut, item[1].restored))
+        found.sort(key=lambda item: (item[0], item[1].cut, item[1].restored))
         return [move for _, move in found[: self.trials]]
 
     def _filled(
         self, widths: dict[str, int], cut: str, restored: str, fits: Callable[[Network], bool]
     ) -> Iterator[tuple[float, _Move]]:
         """Cut one chunk, then put back as many of the other group as the budget allows."""
+        before = dict(widths)
         if cut:
             taken = chunk(widths[cut], self.step)
             if not taken:
                 return
             widths[cut] -= taken
         best: dict[str, int] | None = None
-        while widths[restored] < len(self.order[restored]):
-            widths[restored] = min(_next(widths[restored], self.step), len(self.order[restored]))
+        most = len(self.order[restored].channels)
+        while widths[restored] < most:
+            widths[restored] = min(_next(widths[restored], self.step), most)
             if not fits(replace(self.original, kept=self._kept(widths))):
                 break
             best = dict(widths)
         if best is not None:
-            yield self.pricer.total_j(best, self.original.gone), _Move(cut, restored, best)
+            rise = sum(self.order[name].rise(before[name], best[name]) for name in (cut, restored) if name)
+            yield rise, _Move(cut, restored, best)
 
     def _kept(self, widths: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
         """The channels that stay at some widths."""
-        return {name: tuple(sorted(order[len(order) - widths[name] :])) for name, order in self.order.items()}
+        return {name: order.kept(widths[name]) for name, order in self.order.items()}
 
 
 def _next(width: int, step: int) -> int:

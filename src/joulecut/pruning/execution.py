@@ -20,6 +20,7 @@ from joulecut.pruning.coupling.cut import Cutter, retargeted
 __all__ = [
     "AfterStep",
     "BeforeStep",
+    "PartValues",
     "Parts",
     "Program",
     "SampleAxes",
@@ -31,6 +32,10 @@ __all__ = [
 
 Values = dict[str, Any]
 """Values of a run by node name; of a run in parts, ``Parts`` of them."""
+
+
+PartValues = dict[str, list[Any]]
+"""Values of a run by node name, one for each part of the samples."""
 
 
 class Parts(list[Any]):
@@ -152,8 +157,8 @@ class Program:
         weights: Mapping[str, Tensor],
         parts: Sequence[Tensor],
         keep: frozenset[str],
-        before: Callable[[fx.Node, dict[str, list[Any]]], Mapping[str, Tensor]],
-    ) -> None:
+        before: Callable[[fx.Node, PartValues], Mapping[str, Tensor]],
+    ) -> PartValues:
         """Each step on all parts of the samples before the next step.
 
         Args:
@@ -162,8 +167,11 @@ class Program:
             keep: names of values that stay until the end.
             before: called before each operation with the values so far, a list with one for each part; the
                 weights that it returns are used from then on.
+
+        Returns:
+            The output and what is kept.
         """
-        values: dict[str, list[Any]] = {}
+        values: PartValues = {}
         for step in self.steps:
             name = step.node.name
             if step.node.op == "call_function":
@@ -181,6 +189,7 @@ class Program:
             for read in step.last:
                 if read not in keep:
                     values.pop(read, None)
+        return values
 
 
 def _value(step: _Step, values: Values, weights: Mapping[str, Tensor], inputs: Tensor) -> Any:

@@ -14,7 +14,7 @@ from torch import Tensor
 from joulecut.errors import ModelError
 from joulecut.pruning.candidates.option import Option, Source, View
 from joulecut.pruning.limits import Needs
-from joulecut.pruning.network import Network
+from joulecut.pruning.network import Network, Values
 from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.records import Candidate
 from joulecut.pruning.refit import Teacher
@@ -77,7 +77,7 @@ class Search:
         step: the device's channel step.
         settings: see ``SearchSettings``.
         sources: what may be removed.
-        refit: re-solves a network on the way.
+        refit: re-solves a network on the way, and gives its output and some values on the teacher's inputs.
     """
 
     teacher: Teacher
@@ -87,7 +87,7 @@ class Search:
     step: int
     settings: SearchSettings
     sources: tuple[Source, ...]
-    refit: Callable[[Network], Network]
+    refit: Callable[[Network, frozenset[str]], tuple[Network, Tensor, Values]]
 
     def loss(self, logits: Tensor) -> float:
         """Cross-entropy with the labels, or the divergence from the original without labels."""
@@ -122,11 +122,11 @@ class Search:
         started = time.perf_counter()
         if not needs.missing:
             return None
+        read = network.frontier() | self.teacher.sources
         if count and count % self.settings.refit_every == 0:
-            network = self.refit(network)
-        with torch.no_grad():
-            read = {layer.source for layer in self.teacher.layers.values()}
-            logits, values = network.run(self.teacher.inputs, keep=network.frontier() | read)
+            network, logits, values = self.refit(network, read)
+        else:
+            logits, values = network.observe(self.teacher.inputs, read)
         loss = self.loss(logits)
         if not math.isfinite(loss):
             raise ModelError(f"the loss on the calibration samples is {loss}.", hint="Check the data.")

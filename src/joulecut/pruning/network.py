@@ -23,6 +23,7 @@ from joulecut.pruning.execution import (
     AfterStep,
     BeforeStep,
     Parts,
+    PartValues,
     Program,
     SampleAxes,
     Values,
@@ -204,11 +205,11 @@ class Network:
     def run_by_layers(
         self,
         inputs: Tensor,
-        before: Callable[[fx.Node, dict[str, list[Any]]], Mapping[str, Tensor]],
+        before: Callable[[fx.Node, PartValues], Mapping[str, Tensor]],
         *,
         keep: frozenset[str] = frozenset(),
         read: frozenset[str] = frozenset(),
-    ) -> None:
+    ) -> tuple[Tensor, Values]:
         """Run each layer on all samples before the next, so that weights can be set on the way.
 
         Args:
@@ -217,11 +218,17 @@ class Network:
                 samples; the weights that it returns are used from then on.
             keep: names of values that stay until the end.
             read: names of the values that ``before`` looks at.
+
+        Returns:
+            The first output, and the kept values in parts.
         """
         program = self._program(frozenset())
-        whole = not self.axes.splits((*read, program.output))
+        whole = not self.axes.splits((*read, *keep, program.output))
         bounds = [(0, len(inputs))] if whole else self.axes.bounds(len(inputs))
-        program.run_by_layers(self.weights, [inputs[slice(*one)] for one in bounds], keep, before)
+        parts = [inputs[slice(*one)] for one in bounds]
+        values = program.run_by_layers(self.weights, parts, keep, before)
+        kept = {name: Parts(values[name]) for name in keep if name in values}
+        return torch.cat(values[program.output]), kept
 
     def rerun(self, inputs: Tensor, larger: Network, values: Values, starts: frozenset[str]) -> Tensor:
         """The output, from values of a larger network where they are slices of those here.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,39 +10,46 @@ from torch import Tensor, fx
 from torch.fx.node import map_arg
 
 from joulecut.pruning.coupling.cut import copied
+from joulecut.pruning.coupling.engine import Coupling
+from joulecut.pruning.execution import PartValues
 from joulecut.pruning.folding import FoldedNorm, set_parameter
-from joulecut.pruning.network import Network, Values
+from joulecut.pruning.network import Network
 from joulecut.workload.trace import operation
 
-__all__ = ["matched_moments", "output_moments", "recalibrated"]
+__all__ = ["batch_statistics", "matched_moments", "output_moments", "recalibrated"]
 
 
 def recalibrated(module: fx.GraphModule, inputs: Tensor) -> fx.GraphModule:
-    """A copy whose batch norms hold the statistics of these inputs.
-
-    Each batch norm, in the order of execution, takes mean and variance of what reaches it through those
-    before it that are set already: one pass, as one very large training batch would see it. One that runs
-    several times keeps its statistics, which are of all its inputs.
-    """
+    """A copy whose batch norms hold the statistics of these inputs; see ``batch_statistics``."""
     module = copied(module)
-    with torch.no_grad():
-        _Recalibration(module).run(inputs)
+    for name, value in batch_statistics(Network.whole(Coupling(module)), inputs).items():
+        set_parameter(module, name, value)
     return module
 
 
-class _Recalibration(fx.Interpreter):
-    """Sets every batch norm to the statistics of its input just before running it."""
+def batch_statistics(network: Network, inputs: Tensor) -> dict[str, Tensor]:
+    """Mean and variance of every batch norm's input, by the names of its buffers.
 
-    def run_node(self, n: fx.Node) -> Any:
-        if n.op == "call_function" and operation(n) == "batch_norm":
-            statistics = [node for node in n.args[3:5] if isinstance(node, fx.Node)]
-            if len(statistics) == 2 and all(len(node.users) == 1 for node in statistics):
-                args, _ = self.fetch_args_kwargs_from_env(n)
-                for node, value in zip(statistics, _moments(args[0]), strict=True):
-                    assert isinstance(self.module, fx.GraphModule)
-                    set_parameter(self.module, str(node.target), value)
-                    self.env[node] = value
-        return super().run_node(n)
+    Each batch norm, in the order of execution, takes those of what reaches it through the ones before it that
+    are set already: one pass, as one very large training batch would see it. One that runs several times
+    keeps its statistics, which are of all its inputs.
+    """
+    found: dict[str, Tensor] = {}
+
+    def before(node: fx.Node, values: PartValues) -> Mapping[str, Tensor]:
+        statistics = [n for n in node.args[3:5] if isinstance(n, fx.Node) and len(n.users) == 1]
+        if operation(node) != "batch_norm" or len(statistics) != 2:
+            return {}
+        moments = _pooled(values[node.all_input_nodes[0].name])
+        new = {str(n.target): value for n, value in zip(statistics, moments, strict=True)}
+        found.update(new)
+        return new
+
+    norms = (n for n in network.coupling.module.graph.nodes if n.op == "call_function")
+    read = frozenset(n.all_input_nodes[0].name for n in norms if operation(n) == "batch_norm")
+    with torch.no_grad():
+        network.run_by_layers(inputs, before, read=read)
+    return found
 
 
 def _moments(value: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,13 +67,39 @@ def output_moments(
     """Mean and variance by channel of some values on these inputs."""
     found: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def watch(node: fx.Node, value: object) -> None:
-        if node.name in nodes and isinstance(value, Tensor):
-            found[node.name] = _moments(value)
+    def before(node: fx.Node, values: PartValues) -> Mapping[str, Tensor]:
+        for read in node.all_input_nodes:
+            if read.name in nodes and read.name in values and read.name not in found:
+                found[read.name] = _pooled(values[read.name])
+        return {}
 
+    ends = {node.name for node in network.coupling.module.graph.output_node().all_input_nodes}
     with torch.no_grad():
-        network.run(inputs, after=watch)
-    return found
+        _, kept = network.run_by_layers(inputs, before, keep=nodes & ends, read=nodes)
+    return {name: _pooled(parts) for name, parts in kept.items()} | found
+
+
+def _result(node: fx.Node, args: tuple[Any, ...], values: Sequence[Any]) -> Tensor:
+    """What an operation gives for the values of the nodes that it reads."""
+    known = dict(zip(node.all_input_nodes, values, strict=True))
+    assert callable(node.target)
+    result = node.target(*map_arg(args, known.__getitem__), **node.kwargs)
+    assert isinstance(result, Tensor)
+    return result
+
+
+def _pooled(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance by channel of a value in parts of the samples.
+
+    Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances":
+    the variance of the whole is the mean of the variances and the variance of the means.
+    """
+    weights = torch.tensor([float(part.numel()) for part in parts], dtype=torch.float64)
+    weights = (weights / weights.sum())[:, None]
+    means, variances = (torch.stack(each).double() for each in zip(*map(_moments, parts), strict=True))
+    mean = (weights * means).sum(0)
+    variance = (weights * (variances + (means - mean).square())).sum(0)
+    return mean.float(), variance.float()
 
 
 def matched_moments(
@@ -85,13 +118,13 @@ def matched_moments(
     alive = network.alive
     changed: dict[str, Tensor] = {}
 
-    def before(node: fx.Node, values: Values) -> Mapping[str, Tensor]:
+    def before(node: fx.Node, values: PartValues) -> Mapping[str, Tensor]:
         pair = by_layer.get(node.name)
         if pair is None:
             return {}
-        args = map_arg(network.coupling.cutter.arguments(node, alive), lambda n: values[n.name])
-        assert callable(node.target)
-        mean, variance = _moments(node.target(*args, **node.kwargs))
+        args = network.coupling.cutter.arguments(node, alive)
+        parts = zip(*(values[read.name] for read in node.all_input_nodes), strict=True)
+        mean, variance = _pooled([_result(node, args, part) for part in parts])
         living = network.coupling.cutter.value_masks(nodes[node.name], alive)[1]
         wanted_mean, wanted_variance = (moment[living] for moment in original[node.name])
         scale = (wanted_variance / variance.clamp_min(1e-10)).sqrt().clamp(0.5, 2.0)
@@ -104,5 +137,5 @@ def matched_moments(
         return new
 
     with torch.no_grad():
-        network.run(inputs, before=before)
+        network.run_by_layers(inputs, before, read=frozenset(by_layer))
     return network.with_weights(changed)

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
+from joulecut.pruning.execution import PartValues
 from joulecut.pruning.leastsquares import Problem
-from joulecut.pruning.network import Network
+from joulecut.pruning.network import Network, Values
 from joulecut.pruning.sensitivity import sampled
 from joulecut.pruning.settings import RefitSettings
 from joulecut.pruning.solvable import (
@@ -32,10 +33,7 @@ from joulecut.pruning.solvable import (
 )
 from joulecut.workload.trace import argument
 
-__all__ = ["Teacher", "refit", "teach"]
-
-PartValues = dict[str, list[Any]]
-"""Values of a run by node name, one for each part of the samples."""
+__all__ = ["Teacher", "refit", "refit_observed", "teach"]
 
 
 _TEACHER_BYTES: Final = 1 << 30
@@ -59,6 +57,11 @@ class Teacher:
     samples: Mapping[str, Rows]
     rows: Mapping[str, Tensor]
     scales: Mapping[str, Tensor]
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """Names of the values that the solvable layers read."""
+        return frozenset(layer.source for layer in self.layers.values())
 
 
 def teach(network: Network, inputs: Tensor, settings: RefitSettings) -> Teacher:
@@ -95,6 +98,17 @@ def _row_caps(
 
 def refit(network: Network, teacher: Teacher, settings: RefitSettings) -> Network:
     """The network with every solvable layer re-solved, in one pass."""
+    return refit_observed(network, teacher, settings, frozenset())[0]
+
+
+def refit_observed(
+    network: Network, teacher: Teacher, settings: RefitSettings, keep: frozenset[str]
+) -> tuple[Network, Tensor, Values]:
+    """The same with the first output on the teacher's inputs, and the named values (in parts).
+
+    The pass computes them on the way: both operands of a sum whose branches are solved twice have no other
+    reader that could have seen an earlier value.
+    """
     solved: dict[str, Tensor] = {}
     nodes = {node.name: node for node in network.coupling.module.graph.nodes}
     alive = network.alive
@@ -114,8 +128,8 @@ def refit(network: Network, teacher: Teacher, settings: RefitSettings) -> Networ
     needed = frozenset(name for layer in branches for name in (layer.node, layer.source))
     read = frozenset(n for layer in teacher.layers.values() for n in (layer.source, layer.other) if n)
     with torch.no_grad():
-        network.run_by_layers(teacher.inputs, before, keep=needed, read=read | needed)
-    return network.with_weights(solved)
+        logits, values = network.run_by_layers(teacher.inputs, before, keep=needed | keep, read=read)
+    return network.with_weights(solved), logits, {name: v for name, v in values.items() if name in keep}
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from joulecut.hw_models.sparsity import Zeros
 from joulecut.hw_models.spec import DeviceSpec
 from joulecut.pruning.candidates.sources import narrowest
 from joulecut.pruning.checkpoint import Checkpoint, identity
-from joulecut.pruning.coupling.cut import check_runs
+from joulecut.pruning.coupling.cut import check_runs, copied
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.descend import descend
 from joulecut.pruning.folding import fold, set_parameter, unfold
@@ -26,7 +26,7 @@ from joulecut.pruning.ranked import quick
 from joulecut.pruning.rankings import find_ranking
 from joulecut.pruning.readout import readout_layer, soft_readout
 from joulecut.pruning.records import Budget, LimitCheck, PruneStep, Refusal
-from joulecut.pruning.recover import matched_moments, output_moments, recalibrated
+from joulecut.pruning.recover import batch_statistics, matched_moments, output_moments
 from joulecut.pruning.refit import refit, teach
 from joulecut.pruning.settings import SearchSettings
 from joulecut.pruning.staged import is_large, staged
@@ -238,12 +238,15 @@ def _prepare(
     _check_samples(calibration, budget, judge, force)
     progress("recalibrating batch norms", 0, 1)
     fit = samples_that_fit(traced.module) * settings.final_samples // settings.samples
-    module = recalibrated(traced.module, calibration.part(0, min(settings.final_samples, fit)).inputs)
-    coupling = Coupling(module)
+    coupling = Coupling(copied(traced.module))
+    trained = Network.whole(coupling)
+    norms = batch_statistics(trained, calibration.part(0, min(settings.final_samples, fit)).inputs)
     if not coupling.all_groups():
         reason = coupling.refused()[0].reason if coupling.refused() else "no layer writes channels"
         raise UsageError(f"{traced.name} has no channel that can be removed: {reason}.")
-    folded_module, pairs = fold(module)
+    for name, value in norms.items():
+        set_parameter(coupling.module, name, value)
+    folded_module, pairs = fold(coupling.module)
     folded = Network.whole(Coupling(folded_module))
     run = Run(
         device,
@@ -260,7 +263,7 @@ def _prepare(
         meters=meters,
     )
     with torch.no_grad():
-        run.note("as trained", traced.module)
+        run.note("as trained", trained)
         run.note("batch norm recalibrated", folded)
     return run
 

@@ -73,7 +73,7 @@ class SearchSettings:
     ridge: float = 1e-3
     refit: RefitSettings = field(default_factory=lambda: RefitSettings(rows=6_000))
     exchange_rounds: int = 6
-    exchange_trials: int = 40
+    exchange_trials: int = 8
     exchange_macs: float = 5e12
     seed: int = 0
     strategy: Strategy = "channels"

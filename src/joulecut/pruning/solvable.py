@@ -17,7 +17,16 @@ from torch import Tensor, fx
 
 from joulecut.workload.trace import argument, operation
 
-__all__ = ["Rows", "SolvableLayer", "columns", "in_parts", "sample_rows", "solvable_layers", "targets"]
+__all__ = [
+    "Rows",
+    "SolvableLayer",
+    "columns",
+    "in_parts",
+    "sample_rows",
+    "sampled_columns",
+    "solvable_layers",
+    "targets",
+]
 
 _CONVOLUTIONS: Final = frozenset({"conv1d", "conv2d", "conv3d"})
 _KNEES: Final = {"relu": (0.0, None), "relu_": (0.0, None), "relu6": (0.0, 6.0)}
@@ -234,6 +243,16 @@ def columns(layer: SolvableLayer, value: Tensor, output: Sequence[int], rows: Ro
     if layer.bias:
         x = torch.cat([x, torch.ones(*x.shape[:2], 1)], 2)
     return x
+
+
+def sampled_columns(
+    layer: SolvableLayer, parts: Sequence[Tensor], output: Sequence[int], most: int
+) -> Tensor:
+    """At most so many rows of the inputs of a layer, of samples in parts: as ``columns`` gives them."""
+    read = parts[0].shape
+    shape = (sum(map(len, parts)), *((1, *output) if layer.taps else (*read[1:-1], 1)))
+    picked = in_parts(parts, sample_rows(shape, not layer.taps, most))
+    return torch.cat([columns(layer, value, output, rows) for value, rows in picked], 1)
 
 
 def _taps(layer: SolvableLayer, value: Tensor, output: Sequence[int], rows: Rows) -> Tensor:

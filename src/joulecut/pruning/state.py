@@ -18,10 +18,10 @@ from joulecut.pruning.folding import FoldedNorm
 from joulecut.pruning.limits import Limits, limits
 from joulecut.pruning.measured import Measuring, Meters, cut_module
 from joulecut.pruning.modelled import without
-from joulecut.pruning.network import Network
+from joulecut.pruning.network import Network, Values
 from joulecut.pruning.pricing import Pricer
 from joulecut.pruning.records import Budget, Candidate, PruneStep
-from joulecut.pruning.refit import Teacher, refit, teach
+from joulecut.pruning.refit import Teacher, refit, refit_observed, teach
 from joulecut.pruning.settings import SearchSettings
 from joulecut.pruning.weights.options import refit_with_zeros
 from joulecut.pruning.weights.prices import declared_patterns, saved_j
@@ -152,6 +152,13 @@ class Run:
             return refit(network, self.teacher, self.settings.refit)
         patterns = declared_patterns(self.device)
         return refit_with_zeros(network, self.teacher, self.settings.refit, patterns)
+
+    def refit_observed(self, network: Network, keep: frozenset[str]) -> tuple[Network, Tensor, Values]:
+        """The same with its first output on the samples of the search and some values, in parts."""
+        if not self.zeroing:
+            return refit_observed(network, self.teacher, self.settings.refit, keep)
+        network = self.refit(network)
+        return network, *network.observe(self.teacher.inputs, keep)
 
     def reached(self, network: Network) -> bool:
         """Whether a network meets the budget."""

@@ -10,7 +10,7 @@ from pruning_networks import EXACT, captured, one_thread  # noqa: F401
 
 from joulecut.hw_models.catalogue import device
 from joulecut.pruning.coupling.engine import Coupling
-from joulecut.pruning.exchange import Exchange, Exchanger, held_out_loss, rebuilt
+from joulecut.pruning.exchange import Exchange, Exchanger, Order, held_out_loss, rebuilt
 from joulecut.pruning.folding import fold
 from joulecut.pruning.network import Network
 from joulecut.pruning.pricing import Pricer, pricer
@@ -51,9 +51,12 @@ def parts(step: int) -> tuple[Network, Pricer, Exchanger]:
     wanted = whole(held_out)
     spec = dataclasses.replace(device("reference/edge/float32"), channel_step=step, pads=())
     prices = pricer(coupling, layer_works(graph), spec)
-    order = {group.name: tuple(range(group.size)) for group in whole.coupling.all_groups()}
+    order = {
+        group.name: Order(tuple(range(group.size)), (0.0,) * group.size)
+        for group in whole.coupling.all_groups()
+    }
     loss = held_out_loss(held_out, lambda logits: 100 * float((logits - wanted).pow(2).mean()))
-    return whole, prices, Exchanger(whole, teach(whole, x, SETTINGS), SETTINGS, loss, prices, step, order, 40)
+    return whole, prices, Exchanger(whole, teach(whole, x, SETTINGS), SETTINGS, loss, step, order, 40)
 
 
 def lopsided(whole: Network) -> Network:
@@ -95,6 +98,6 @@ def test_with_room_for_all_nothing_is_lost() -> None:
 
 
 def test_without_room_nothing_happens() -> None:
-    whole, _, exchanger = parts(2)
-    assert rounds(exchanger, lopsided(whole), under(exchanger.pricer, 0.0), 3) == []
+    whole, prices, exchanger = parts(2)
+    assert rounds(exchanger, lopsided(whole), under(prices, 0.0), 3) == []
     assert exchanger.count == 0

@@ -103,7 +103,7 @@ def test_half_the_energy_is_met_on_the_grid_and_every_step_is_booked(trained: nn
     for step in greedy:
         assert step.taken.saving_j > 0
         assert step.reason
-        assert step.accuracy is not None
+        assert (step.accuracy is not None) == (step.index % 4 == 0)
         assert all(other.price >= step.taken.price for other in step.runners_up)
     assert any(step.runners_up for step in pruned.steps)
     rows = dict(pruned.rows)

@@ -23,7 +23,7 @@ class View:
 
     Attributes:
         network: the network now.
-        values: all values of its run on the calibration inputs.
+        values: values of its run on the calibration inputs; those that reruns and refits read at least.
         teacher: the original on the same inputs.
         pricer: joules by width.
         step: the device's channel step.

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from joulecut.pruning.execution import parts_of
 from joulecut.pruning.leastsquares import Gram, gram
 from joulecut.pruning.network import Network, Values
 from joulecut.pruning.sensitivity import output_gradients
-from joulecut.pruning.solvable import SolvableLayer, columns, sample_rows
+from joulecut.pruning.solvable import SolvableLayer, sampled_columns
 
 __all__ = ["input_moments", "output_importance"]
 
@@ -31,15 +32,12 @@ def input_moments(
         rows: most rows of a Gram.
         known: values of a run on these samples; what is missing is computed.
     """
-    wanted = frozenset(name for layer in layers.values() for name in (layer.source, layer.node))
-    values = known if known is not None and wanted <= known.keys() else None
-    if values is None:
-        with torch.no_grad():
-            values = network.run(inputs, keep=wanted)[1]
+    wanted = frozenset(layer.source for layer in layers.values())
+    values = known if known is not None and wanted <= known.keys() else network.observe(inputs, wanted)[1]
+    nodes = {node.name: node for node in network.coupling.module.graph.nodes}
     found = {}
     for node, layer in layers.items():
-        picked = sample_rows(values[node].shape, not layer.taps, rows)
-        x = columns(layer, values[layer.source], tuple(values[node].shape[2:]), picked)
+        x = sampled_columns(layer, parts_of(values[layer.source]), nodes[node].meta["val"].shape[2:], rows)
         found[node] = gram(x, bool(layer.bias))
     return found
 
