@@ -172,19 +172,29 @@ def prune_nodes(
 
 
 def remove_blocks(
-    model: Any, example: Any, blocks: Sequence[str], *, device: str | DeviceSpec = "auto"
+    model: Any,
+    example: Any,
+    blocks: Sequence[str] = (),
+    *,
+    count: int | None = None,
+    share: float | None = None,
+    threshold: float | None = None,
+    data: Any = None,
+    device: str | DeviceSpec = "auto",
 ) -> RemovalResult:
     """Leave residual blocks out of a network (see ``joulecut.jobs.removing.remove_blocks``).
 
     Raises:
         MissingExtra: torch is not installed.
-        UsageError: no such block or device.
+        UsageError: no such block, choice or device.
         ModelError: the network cannot be captured.
     """
     _need_torch("pruning")
     from joulecut.jobs import removing
 
-    return removing.remove_blocks(model, example, blocks, device=device)
+    return removing.remove_blocks(
+        model, example, blocks, count=count, share=share, threshold=threshold, data=data, device=device
+    )
 
 
 def prune_weights(

@@ -93,7 +93,7 @@ def test_blocks_go(cli: Cli, network: Path, tmp_path: Path) -> None:
             "--data, or without them --count, --share or --threshold",
         ),
         (("--strategy", "blocks"), "required: --budget, --device, --data, or without them --block"),
-        (("--strategy", "blocks", "--count", "1"), "--strategy blocks takes a budget, or --block"),
+        (("--strategy", "blocks", "--count", "1", "--block", "2"), "--block names what goes"),
         (("--strategy", "nodes", "--block", "body"), "--block belongs to --strategy blocks"),
         (("--strategy", "auto", "--layer", "first", "--budget", "50%"), "--layer belongs to channels, nodes"),
         (("--share", "30%", "--budget", "50%"), "a budget is searched for"),

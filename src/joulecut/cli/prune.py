@@ -19,7 +19,7 @@ HELP = "cut a network to a budget in joules"
 STRATEGIES = ("channels", "nodes", "blocks", "weights", "auto")
 _INSTEAD = {
     "nodes": ", or without them --count, --share or --threshold",
-    "blocks": ", or without them --block",
+    "blocks": ", or without them --block, --count, --share or --threshold",
 }
 CHECKPOINT = "checkpoint.safetensors"
 """Name of the search's state in the folder of the result; gone when the result is there."""
@@ -114,7 +114,10 @@ def _add_named(parser: argparse.ArgumentParser) -> None:
     )
     many = parser.add_mutually_exclusive_group()
     many.add_argument(
-        "--count", metavar="N", type=positive_count, help="so many of each layer, the lowest ranked"
+        "--count",
+        metavar="N",
+        type=positive_count,
+        help="so many of each layer, the lowest ranked; of blocks, those that change least of what they read",
     )
     many.add_argument(
         "--share", metavar="S", type=share, help="at most that share of each layer, as 30%% or 0.3"
@@ -141,17 +144,10 @@ def _names(args: argparse.Namespace) -> bool:
 def _require(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Leave as argparse does where options do not go together, or one is missing that the others need."""
     limited = bool(args.budget or args.latency or args.memory)
-    if args.block and args.strategy != "blocks":
-        parser.error("--block belongs to --strategy blocks")
-    if args.pattern and args.strategy != "weights":
-        parser.error("--pattern belongs to --strategy weights")
-    if args.layer and args.strategy not in ("channels", "nodes", "weights"):
-        parser.error(f"--layer belongs to channels, nodes and weights, not to --strategy {args.strategy}")
+    _require_strategy(args, parser)
     if _names(args):
         if limited:
             parser.error("a budget is searched for: leave out what says how much goes")
-        if args.strategy == "auto" or (args.strategy == "blocks" and not args.block):
-            parser.error(f"--strategy {args.strategy} takes a budget, or --block where it is blocks")
         return
     if not limited and args.strategy == "weights":
         check_weight_arguments(args, parser)
@@ -161,6 +157,20 @@ def _require(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     if missing:
         instead = _INSTEAD.get(args.strategy, "") if not limited else ""
         parser.error(f"the following arguments are required: {', '.join(missing)}{instead}")
+
+
+def _require_strategy(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Leave as argparse does where an option is not of the strategy."""
+    if args.block and args.strategy != "blocks":
+        parser.error("--block belongs to --strategy blocks")
+    if args.block and any(value is not None for value in (args.count, args.share, args.threshold)):
+        parser.error("--block names what goes: leave out how much")
+    if args.pattern and args.strategy != "weights":
+        parser.error("--pattern belongs to --strategy weights")
+    if args.layer and args.strategy not in ("channels", "nodes", "weights"):
+        parser.error(f"--layer belongs to channels, nodes and weights, not to --strategy {args.strategy}")
+    if args.strategy == "auto" and _names(args):
+        parser.error("--strategy auto takes a budget")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
@@ -192,7 +202,16 @@ def _remove(args: argparse.Namespace, out: Output) -> int:
 
     device = args.device or "auto"
     if args.strategy == "blocks":
-        result = api.remove_blocks(args.model, args.input, args.block, device=device)
+        result = api.remove_blocks(
+            args.model,
+            args.input,
+            args.block,
+            count=args.count,
+            share=args.share,
+            threshold=args.threshold,
+            data=args.data,
+            device=device,
+        )
     else:
         result = api.prune_nodes(
             args.model,

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import fx
 
+from joulecut.benchmarks.data.source import load_data
 from joulecut.codec import to_json
 from joulecut.errors import ModelError, UsageError
 from joulecut.hw_models.modelling import estimate
@@ -19,6 +20,7 @@ from joulecut.jobs.exports import network_files
 from joulecut.jobs.folder import write_folder
 from joulecut.jobs.profiling import provenance, resolve_device
 from joulecut.jobs.source import loaded, traced
+from joulecut.pruning.block_choice import block_changes, choose_blocks
 from joulecut.pruning.blocks import without_blocks
 from joulecut.pruning.coupling import Coupling, couple
 from joulecut.pruning.coupling.cut import check_runs
@@ -28,6 +30,9 @@ from joulecut.pruning.recipe import Recipe, recipe
 from joulecut.pruning.removal import RemovalRecord
 from joulecut.workload.from_torch import workload
 from joulecut.workload.trace import Traced, trace
+
+_LOOKED_AT: Final = 256
+"""Samples that tell which blocks change least."""
 
 __all__ = ["RemovalResult", "prune_nodes", "remove_blocks"]
 
@@ -159,28 +164,52 @@ def _how(ranking: str | WeightScore | Ranking, threshold: float | None, indices:
 
 
 def remove_blocks(
-    model: Any, example: Any, blocks: Sequence[str], *, device: str | DeviceSpec = "auto"
+    model: Any,
+    example: Any,
+    blocks: Sequence[str] = (),
+    *,
+    count: int | None = None,
+    share: float | None = None,
+    threshold: float | None = None,
+    data: Any = None,
+    device: str | DeviceSpec = "auto",
 ) -> RemovalResult:
     """Leave residual blocks out, so that only their skips are left; nothing is refitted or trained.
+
+    Exactly one of ``blocks`` to ``threshold`` says which or how many. Unnamed ones go in the order of how
+    little they change what they read (``pruning.block_choice.block_changes``).
 
     Args:
         model: a torch module, or its name as on the command line.
         example: example inputs, or their shapes.
         blocks: names of blocks, as ``pruning.blocks.removable_blocks`` calls them.
+        count: so many.
+        share: at most that share of the residual blocks.
+        threshold: all that change less, as a share of what they read.
+        data: samples to look at, the calibration part of what ``benchmarks.data.source.load_data`` reads;
+            None for the example inputs, which are noise where only their shapes are given.
         device: the device whose joules are reported.
 
     Raises:
-        UsageError: no such block (with those that there are) or device, or none given.
+        UsageError: no such block (with those that there are), choice or device.
         ModelError: the network cannot be captured.
     """
-    if not blocks:
-        raise UsageError("no block is named.", hint="Name the blocks that shall go.")
+    if sum(choice is not None for choice in (blocks or None, count, share, threshold)) != 1:
+        raise UsageError(
+            "the blocks that go need one choice:", hint="their names, a count, a share or a threshold."
+        )
     spec = resolve_device(device)
     graph = traced(loaded(model), example)
     _check_data(graph)
-    names = tuple(dict.fromkeys(blocks))
+    names, asked = tuple(dict.fromkeys(blocks)), f"without {', '.join(blocks)}"
+    if not names:
+        inputs = graph.inputs if data is None else (load_data(data).calibration.inputs[:_LOOKED_AT],)
+        changes = block_changes(graph, inputs)
+        names = choose_blocks(changes, count=count, share=share, threshold=threshold)
+        beside = "example inputs" if data is None else f"{len(inputs[0])} samples"
+        below = "" if threshold is None else f" below {threshold:g}"
+        asked = f"{len(names)} of {len(changes)} blocks, least change{below} on {beside} first"
     smaller = without_blocks(graph, names)
-    asked = f"without {', '.join(names)}"
     return _Removal(graph, smaller, couple(smaller), asked, {}, blocks=names).result(spec)
 
 

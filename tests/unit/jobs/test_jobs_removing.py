@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,6 +61,35 @@ def test_blocks_go_and_what_they_cost() -> None:
     x = torch.randn(2, 1, 8, 8)
     with torch.no_grad():
         assert torch.allclose(result.model(x), model(x), atol=1e-6)
+
+
+class Adding(nn.Module):
+    """Adds a known share of what it reads."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((4, 1, 1), share))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x * self.scale
+
+
+@pytest.mark.parametrize(
+    ("choice", "gone"),
+    [
+        ({"count": 2}, ("3", "1")),
+        ({"share": 0.4}, ("3",)),
+        ({"threshold": 0.25}, ("3", "1")),
+    ],
+)
+def test_the_blocks_that_change_least_go(choice: dict[str, Any], gone: tuple[str, ...]) -> None:
+    """Blocks that add 0.2, 0.5 and 0.1 of what they read."""
+    blocks = (Adding(0.2), Adding(0.5), Adding(0.1))
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), *blocks, nn.Flatten(), nn.Linear(4 * 64, 3))
+    result = jc.remove_blocks(model, torch.ones(1, 1, 8, 8), **choice, device=DEVICE)
+    assert result.record.blocks == gone
+    below = " below 0.25" if "threshold" in choice else ""
+    assert result.record.asked == f"{len(gone)} of 3 blocks, least change{below} on example inputs first"
 
 
 RUN = """
@@ -138,7 +168,7 @@ def test_removals_that_cannot_be() -> None:
         UsageError, match=r"no block '0' that can be removed. Blocks and layers that can: 1, 2\."
     ):
         jc.remove_blocks(network(), EXAMPLE, ["0"], device=DEVICE)
-    with pytest.raises(UsageError, match="no block is named"):
+    with pytest.raises(UsageError, match="the blocks that go need one choice"):
         jc.remove_blocks(network(), EXAMPLE, [], device=DEVICE)
     with pytest.raises(ModelError, match="no node of 4 can be removed: it is an output of the network"):
         jc.prune_nodes(network(), EXAMPLE, "4", count=1, device=DEVICE)
