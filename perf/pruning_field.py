@@ -96,9 +96,9 @@ class Field:
         """Energy of a cut network, captured and counted anew, as a share of the original's."""
         return joules(self.captured(network), self.spec) / self.energy_j
 
-    def recalibrated(self, network: fx.GraphModule) -> fx.GraphModule:
-        """Batch norms set to the calibration images: what anyone does after a cut."""
-        return recalibrated(network, self.inputs)
+    def recalibrated(self, network: nn.Module) -> fx.GraphModule:
+        """Captured, and batch norms set to the calibration images: what anyone does after a cut."""
+        return recalibrated(self.captured(network).module, self.inputs)
 
     def judge(self, network: Callable[[torch.Tensor], torch.Tensor], quick: bool) -> float:
         """Validation accuracy of anything that maps images to logits."""

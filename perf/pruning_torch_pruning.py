@@ -118,7 +118,7 @@ def _path(field: Field, budgets: Sequence[float], importance: Any, prepare: Prep
             share = space.share(_widths(space, model))
             if left and share <= left[0]:
                 with clock.running():
-                    final = field.recalibrated(field.captured(model).module)
+                    final = field.recalibrated(model)
                 last = 2.0  # gradients do not outlive the capture
                 while left and share <= left[0]:
                     yield Point(left.pop(0), final, clock)

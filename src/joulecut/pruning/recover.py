@@ -20,7 +20,12 @@ __all__ = ["batch_statistics", "matched_moments", "output_moments", "recalibrate
 
 
 def recalibrated(module: fx.GraphModule, inputs: Tensor) -> fx.GraphModule:
-    """A copy whose batch norms hold the statistics of these inputs; see ``batch_statistics``."""
+    """A copy whose batch norms hold the statistics of these inputs; see ``batch_statistics``.
+
+    Args:
+        module: a network as it was captured (a cut one is captured anew).
+        inputs: samples.
+    """
     module = copied(module)
     for name, value in batch_statistics(Network.whole(Coupling(module)), inputs).items():
         set_parameter(module, name, value)
