@@ -186,6 +186,8 @@ class _ByRows:
         self._constant = x[0, :, -1:] if constant else x[0, :, :0]
         self._x = x[0, :, :-1] if constant else x[0]
         self._previous = previous[0, :-1] if constant else previous[0]
+        with one_thread():
+            self._moments = self._constant.T.double() @ self._x.double()
         self._centred = self._x - self._along(self._x)
         self._kernel = product(self._centred.T[None], self._centred.T[None])[0]
         with one_thread():
@@ -209,8 +211,9 @@ class _ByRows:
 
     def _bias(self, target: Tensor, weights: Tensor) -> Tensor:
         """The best weights of the constant beside these of the inputs; none without a constant."""
-        left = target.double() - self._x.double() @ weights
-        return (self._constant.T.double() @ left) / self._constant.double().square().sum().clamp_min(_FLOOR)
+        with one_thread():
+            left = self._constant.T.double() @ target.double() - self._moments @ weights
+            return left / self._constant.double().square().sum().clamp_min(_FLOOR)
 
     def _along(self, values: Tensor) -> Tensor:
         """The part of values, by column, that the constant explains."""
