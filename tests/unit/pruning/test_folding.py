@@ -180,7 +180,22 @@ class OverwritesView(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         y = self.a(x)
-        y[:, :2].mul_(2.0)
+        y.t().mul_(2.0)
+        return self.b(y)
+
+
+class OverwritesSlices(nn.Module):
+    """Writes into slices of slices, at an index, and into a part that was written before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.a(x)
+        y[:, 1:][:, :3].mul_(2.0)
+        y[:, -1] = 0.5
+        y[:, :2].relu_()
         return self.b(y)
 
 
@@ -195,6 +210,20 @@ def test_in_place_operations_are_replaced_and_later_readers_follow() -> None:
         found = module(x)
         assert torch.equal(x, before)
         assert torch.equal(found, model(x))
+
+
+def test_what_is_written_into_slices_is_put_back_into_the_whole() -> None:
+    model, x = build(OverwritesSlices), samples((4,))
+    module = fold(trace(model, x[:1]).module)[0]
+    with torch.no_grad():
+        assert torch.equal(module(x), model(x))
+    coupling = Coupling(module)
+    places = [group.slices[0].positions.flatten().tolist() for group in coupling.all_groups()]
+    assert places == [[0], [1], [2, 3], [4]]  # each with its own slices around it; the last is a constant
+    small = Network.whole(coupling).cut(coupling.all_groups()[2], [1])
+    with torch.no_grad():
+        model.get_parameter("b.weight")[:, 3] = 0.0
+        assert relative(small(x), model(x)) < 1e-6
 
 
 def test_a_view_written_in_place_is_refused_with_its_line() -> None:

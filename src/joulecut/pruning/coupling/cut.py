@@ -141,8 +141,9 @@ def _rewritten(node: fx.Node, masks: Callable[[fx.Node], Masks]) -> tuple[Any, .
         dim = argument(node, 2, "dim", 0) % len(shape_of(source(node)))
         pieces = masks(source(node))[dim].split([piece.shape[dim] for piece in node.meta["val"]])
         return (source(node), [int(piece.sum()) for piece in pieces], dim)
-    if name in ("slice", "narrow", "select"):
-        return _bounds(node, masks(source(node))[int(argument(node, 1, "dim", 0))])
+    if name in ("slice", "narrow", "select", "slice_scatter", "select_scatter"):
+        first = 2 if name.endswith("_scatter") else 1
+        return _bounds(node, first, masks(source(node))[int(argument(node, first, "dim", 0))])
     if name == "squeeze" and len(args) == 1:  # would also drop a dimension that a cut leaves with one channel
         return (args[0], [d for d, size in enumerate(shape_of(source(node))) if size == 1])
     if name == "group_norm" and args[1] > 1:  # whole groups go
@@ -169,15 +170,16 @@ def _shaped(node: fx.Node, sizes: Any, name: str, masks: Masks) -> list[Any]:
     ]
 
 
-def _bounds(node: fx.Node, mask: Tensor) -> tuple[Any, ...]:
-    """A slice counts the living channels before its bounds."""
-    ends = list[Any](node.args[2:4])
+def _bounds(node: fx.Node, first: int, mask: Tensor) -> tuple[Any, ...]:
+    """A slice counts the living channels before its bounds, which follow the argument ``first``."""
+    ends = list[Any](node.args[first + 1 : first + 3])
     if bool(mask.all()):
         return node.args
     if operation(node) == "narrow":  # a start and a length
         start = ends[0] % len(mask)
         return (*node.args[:2], int(mask[:start].sum()), int(mask[start : start + ends[1]].sum()))
-    return (*node.args[:2], *(end and int(mask[:end].sum()) for end in ends), *node.args[4:])
+    counted = (end and int(mask[:end].sum()) for end in ends)
+    return (*node.args[: first + 1], *counted, *node.args[first + 3 :])
 
 
 def retargeted(node: fx.Node, arguments: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:

@@ -127,6 +127,15 @@ def concatenated(walk: Walk, node: fx.Node) -> Labels:
     return (*beside.values(), *ends)
 
 
+def scattered(walk: Walk, node: fx.Node) -> Labels:
+    """A part put back into a whole: in its place the channels of both are coupled."""
+    whole, part = source(node), argument(node, 1, "src", None)
+    take = torch.ops.aten.slice.Tensor if operation(node) == "slice_scatter" else torch.ops.aten.select.int
+    taken = tuple(take(x.expand(shape_of(whole)), *node.args[2:]) for x in walk.of(whole))
+    join(walk, node, "...,...->...", Value(None, shape_of(part), taken), part, role="through")
+    return walk.of(whole)
+
+
 def reduction(walk: Walk, node: fx.Node) -> Labels:
     """Labels along other dimensions survive; a sum over channels reads them, a mean is inexact."""
     value, name, shapes = source(node), operation(node), list(results(node).values())
@@ -191,6 +200,7 @@ _RULES: Final[dict[str, Rule]] = {
     **RULES,
     **dict.fromkeys(("cat", "concat", "concatenate", "stack"), concatenated),
     **dict.fromkeys(_REDUCTIONS, reduction),
+    **dict.fromkeys(("slice_scatter", "select_scatter"), scattered),
     **dict.fromkeys(("pad", "constant_pad_nd"), pad),
     **dict.fromkeys(("glu", "channel_shuffle"), halves),
     **dict.fromkeys(("im2col", "col2im"), patches),
