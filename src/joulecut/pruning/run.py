@@ -292,12 +292,16 @@ def _check_accuracy(run: Run, network: Network) -> None:
 
 
 def _finish(run: Run, network: Network) -> Network:
-    """The last refit on more samples, and its variants: validation chooses."""
+    """The last refit on more samples, and its variants: validation chooses.
+
+    A large network's refit takes no more rows than those on the way, for time's and memory's sake, and no
+    gradients; ``quick`` leaves the variant out that seldom wins.
+    """
     run.progress("refitting", 0, 1)
     samples = run.final_samples
     refits = run.settings.refit
-    sensitivity = 0.0 if is_large(run) else refits.sensitivity  # gradients of all samples would not fit
-    settings = replace(refits, rows=30_000, passes=4, sensitivity=sensitivity)
+    large = is_large(run)
+    settings = replace(refits, sensitivity=0.0) if large else replace(refits, rows=30_000, passes=4)
     teacher, patterns = teach(run.folded, samples.inputs, settings), declared_patterns(run.device)
     plain = (
         refit_with_zeros(network, teacher, settings, patterns)
@@ -305,7 +309,7 @@ def _finish(run: Run, network: Network) -> Network:
         else refit(network, teacher, settings)
     )
     variants = {"refit": plain}
-    if run.pairs:
+    if run.pairs and run.settings.effort == "full":
         original = output_moments(run.folded, samples.inputs, frozenset(pair.layer for pair in run.pairs))
         variants["refit, moments matched"] = matched_moments(plain, samples.inputs, run.pairs, original)
     if readout_layer(plain) is not None and not run.spared_j(plain):
