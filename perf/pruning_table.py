@@ -200,14 +200,23 @@ def _bars(results: Results, network: str, factors: dict[str, Factor]) -> list[st
 def _epoch_bars(results: Results, network: str, peers: Sequence[str]) -> list[str]:
     found = []
     for budget in HEADLINE:
-        mine = lost(results, network, OURS, budget, "epoch")
-        theirs = {p: lost(results, network, p, budget, "epoch") for p in peers}
-        known = {name: loss for name, loss in theirs.items() if loss is not None}
-        if mine is not None and known:
+        ahead = {name: _ahead(results, network, name, budget) for name in peers}
+        known = {name: points for name, points in ahead.items() if points is not None}
+        if known:
             best = min(known, key=lambda name: known[name])
-            says = f"after an epoch at {100 * budget:g} % {mine:.2f} points lost, {best} {known[best]:.2f}"
-            found.append(_bar(says, "at most 0.2 behind", mine <= known[best] + 0.2))
+            says = f"after an epoch at {100 * budget:g} % {known[best]:+.2f} points against {best}"
+            found.append(_bar(says, "at most 0.2 behind", known[best] >= -0.2))
     return found
+
+
+def _ahead(results: Results, network: str, peer: str, budget: float) -> float | None:
+    """Points of test accuracy that joulecut has more than a peer after an epoch, on the seeds of both."""
+    mine, theirs = (
+        {row.seed: row for row in results.rows(network, name, "epoch") if row.budget == budget}
+        for name in (OURS, peer)
+    )
+    both = [mine[seed].accuracy("test") - theirs[seed].accuracy("test") for seed in mine.keys() & theirs]
+    return statistics.fmean(both) if both else None
 
 
 def _time_bars(results: Results, network: str) -> list[str]:
