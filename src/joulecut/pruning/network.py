@@ -244,8 +244,9 @@ class Network:
         slices = larger.slices(self, [node for node in same if program.needs(node.name)])
         held = {name: values[name] for name in slices}
         samples, bounds = len(inputs), self.axes.bounds(len(inputs))
-        if not self.axes.splits((*slices, program.output)):
-            bounds = [(0, samples)]
+        joined = any(isinstance(value, Parts) and len(value) < len(bounds) for value in held.values())
+        if joined or not self.axes.splits((*slices, program.output)):
+            bounds = [(0, samples)]  # some value beside these could not be split
         logits: list[Tensor] = []
         for i, one in enumerate(bounds):
             known: Values = {}
