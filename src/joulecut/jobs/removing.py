@@ -31,10 +31,10 @@ from joulecut.pruning.removal import RemovalRecord
 from joulecut.workload.from_torch import workload
 from joulecut.workload.trace import Traced, trace
 
+__all__ = ["RemovalResult", "prune_nodes", "remove_blocks"]
+
 _LOOKED_AT: Final = 256
 """Samples that tell which blocks change least."""
-
-__all__ = ["RemovalResult", "prune_nodes", "remove_blocks"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
