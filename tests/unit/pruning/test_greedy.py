@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -19,10 +18,10 @@ from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.folding import fold
 from joulecut.pruning.greedy import Search
 from joulecut.pruning.limits import Needs, limits
-from joulecut.pruning.network import Network
+from joulecut.pruning.network import Network, Values
 from joulecut.pruning.pricing import pricer
 from joulecut.pruning.records import Budget
-from joulecut.pruning.refit import refit, teach
+from joulecut.pruning.refit import refit_observed, teach
 from joulecut.pruning.settings import SearchSettings
 from joulecut.workload.from_torch import layer_works
 from joulecut.workload.trace import trace
@@ -58,7 +57,10 @@ def search(name: str, labelled: bool) -> tuple[Search, Network]:
     teacher = teach(whole, x, SETTINGS.refit)
     groups = frozenset(group.name for group in whole.coupling.all_groups())
     source = ChannelOptions(SETTINGS, groups)
-    again = partial(refit, teacher=teacher, settings=SETTINGS.refit)
+
+    def again(smaller: Network, read: frozenset[str]) -> tuple[Network, Tensor, Values]:
+        return refit_observed(smaller, teacher, SETTINGS.refit, read)
+
     return Search(teacher, labels, logits, prices, 1, SETTINGS, (source,), again), whole
 
 
