@@ -86,6 +86,7 @@ class Program:
         reads: the nodes that each node takes its values from; one that takes those of a single node which it
             does not read in the graph hands that value on.
         known: names of values that need not be computed.
+        held: by node, names of values that stay until it has run though it does not read them.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Program:
         alive: Tensor,
         reads: Mapping[str, Sequence[fx.Node]],
         known: frozenset[str],
+        held: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         nodes = list(module.graph.nodes)
         self.attributes = {str(n.target): n.name for n in nodes if n.op == "get_attr"}
@@ -107,8 +109,9 @@ class Program:
                 continue
             read = [] if node.name in known else [n.name for n in reads[node.name]]
             needed.update(read)
-            released = tuple(name for name in dict.fromkeys(read) if name not in last)
-            last.update(read)
+            until = [*read, *(held or {}).get(node.name, ())]
+            released = tuple(name for name in dict.fromkeys(until) if name not in last)
+            last.update(until)
             handed = bool(read) and list(reads[node.name]) != list(node.all_input_nodes)
             call: tuple[Any, tuple[Any, ...], dict[str, Any]] = (None, (), {})
             if node.op == "call_function" and not handed and node.name not in known:

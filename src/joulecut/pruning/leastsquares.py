@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from joulecut.pruning.threads import one_thread
 
-__all__ = ["Gram", "Problem", "Solver", "gram", "product", "solve"]
+__all__ = ["Gram", "Problem", "Solver", "gram", "product", "solve", "squares"]
 
 _CHUNK: Final = 4096
 _FLOOR: Final = 1e-12
@@ -20,6 +21,8 @@ _ENOUGH: Final = 10
 """Rows for each column from which on the ridge does not matter."""
 _FACTORS: Final = (1.0, 10.0, 100.0, 1e3, 1e4)
 """Of the ridges tried where rows are few."""
+_BLOCK: Final = 512
+"""Columns of a block of a symmetric product."""
 _LARGE: Final = 10_000
 """Entries of a product from which on it is split among threads by rows and columns, never along its sum."""
 
@@ -49,7 +52,20 @@ class Gram:
 
 def gram(x: Tensor, constant: bool) -> Gram:
     """Gram matrix of rows x: float [groups, rows, columns]; products in float32, sums in float64."""
-    return Gram(product(x, x) / max(x.shape[1], 1), constant)
+    return Gram(squares(x) / max(x.shape[1], 1), constant)
+
+
+def squares(x: Tensor) -> Tensor:
+    """``product(x, x)``, half of whose blocks of columns mirror the others: as exact, in half the time."""
+    _, _, columns = x.shape
+    if columns <= _BLOCK:
+        return product(x, x)
+    total = torch.empty(x.shape[0], columns, columns, dtype=torch.float64)
+    for start in range(0, columns, _BLOCK):
+        stop = start + _BLOCK
+        total[:, start:, start:stop] = product(x[..., start:], x[..., start:stop])
+        total[:, start:stop, stop:] = total[:, stop:, start:stop].transpose(1, 2)
+    return total
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -137,61 +153,94 @@ class Problem:
         """Weights for targets, float [groups, rows, outputs]: float64 [groups, columns, outputs]."""
         scaled = target * self.scale
         if self._solver is None:
-            self._solver = self._system(slice(None)).with_ridge(self._chosen(scaled))
+            self._solver = self._chosen(scaled)
         return self._solver(scaled)
 
-    def _system(self, rows: slice) -> _ByRows | _ByColumns:
-        x = self.scaled[:, rows]
-        if x.shape[1] < x.shape[2] and x.shape[0] == 1:
-            return _ByRows(x, self.previous, self.constant)
-        return _ByColumns(x, self.previous, self.constant)
-
-    def _chosen(self, scaled: Tensor) -> float:
-        """The ridge: as given with ten rows for each column, else the best on the last quarter of samples."""
+    def _chosen(self, scaled: Tensor) -> _Solves:
+        """With the ridge as given where columns have ten rows each, else the best on held-out samples."""
         _, rows, columns = self.x.shape
         if rows >= _ENOUGH * columns or int(self.sample[0]) == int(self.sample[-1]):
-            return self.ridge
+            return _system(self.scaled, self.previous, self.constant).with_ridge(self.ridge)
         first = int(self.sample[0]) + (int(self.sample[-1]) - int(self.sample[0]) + 1) * 3 // 4
         cut = int((self.sample < max(first, int(self.sample[0]) + 1)).sum())
-        train, held_out = slice(0, cut), slice(cut, rows)
-        system, errors = self._system(train), []
-        for factor in _FACTORS:
-            w = system.with_ridge(self.ridge * factor)(scaled[:, train])
-            error = self.scaled[:, held_out] @ w.float() - scaled[:, held_out]
+        train, held_out = self.scaled[:, :cut], self.scaled[:, cut:]
+        system = _system(train, self.previous, self.constant)
+        ridge = self._least(system.on(scaled[:, :cut]), held_out, scaled[:, cut:])
+        return system.with_rows(self.scaled, held_out).with_ridge(ridge)
+
+    def _least(self, by_ridge: Callable[[float], Tensor], x: Tensor, target: Tensor) -> float:
+        """The ridge with the least error on held-out rows: larger ones are tried until it rises."""
+        best, least = self.ridge, math.inf
+        for ridge in (self.ridge * factor for factor in _FACTORS):
+            error = x @ by_ridge(ridge).float() - target
             with one_thread():
-                errors.append(float(error.double().square().sum()))
-        return self.ridge * _FACTORS[min(range(len(errors)), key=lambda i: errors[i])]
+                size = float(error.double().square().sum())
+            if size >= least:
+                break
+            best, least = ridge, size
+        return best
 
 
 _Solves = Callable[[Tensor], Tensor]
 
 
+def _system(x: Tensor, previous: Tensor, constant: bool) -> _ByRows | _ByColumns:
+    """The smaller of the two systems."""
+    if x.shape[1] < x.shape[2] and x.shape[0] == 1:
+        return _ByRows(x, previous, constant)
+    return _ByColumns(x, previous, gram(x, constant))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _ByColumns:
     """The normal equations of the columns."""
 
-    def __init__(self, x: Tensor, previous: Tensor, constant: bool) -> None:
-        self._x, self._previous = x, previous
-        self._gram = gram(x, constant)
+    x: Tensor
+    previous: Tensor
+    gram: Gram
+
+    def with_rows(self, x: Tensor, added: Tensor) -> _ByColumns:
+        """With all rows x, of which some were added to those here."""
+        share = added.shape[1] / x.shape[1]
+        xx = (1 - share) * self.gram.xx + squares(added) / x.shape[1]
+        return _ByColumns(x, self.previous, Gram(xx, self.gram.constant))
 
     def with_ridge(self, ridge: float) -> _Solves:
         """From targets to weights."""
-        solver = Solver(self._gram, self._previous, ridge)
-        return lambda target: solver(product(self._x, target) / max(self._x.shape[1], 1))
+        solver = Solver(self.gram, self.previous, ridge)
+        return lambda target: solver(self._moments(target))
+
+    def on(self, target: Tensor) -> Callable[[float], Tensor]:
+        """From ridges to weights."""
+        moments = self._moments(target)
+        return lambda ridge: Solver(self.gram, self.previous, ridge)(moments)
+
+    def _moments(self, target: Tensor) -> Tensor:
+        return product(self.x, target) / max(self.x.shape[1], 1)
 
 
 class _ByRows:
     """The system of the rows, fewer than the columns; a constant, which nothing pulls, is projected out."""
 
     def __init__(self, x: Tensor, previous: Tensor, constant: bool) -> None:
+        self._has_constant = constant
         self._constant = x[0, :, -1:] if constant else x[0, :, :0]
         self._x = x[0, :, :-1] if constant else x[0]
-        self._previous = previous[0, :-1] if constant else previous[0]
+        self._all, self._previous = previous, previous[0, :-1] if constant else previous[0]
         with one_thread():
             self._moments = self._constant.T.double() @ self._x.double()
         self._centred = self._x - self._along(self._x)
-        self._kernel = product(self._centred.T[None], self._centred.T[None])[0]
+        self._kernel = squares(self._centred.T[None])[0]
         with one_thread():
             self._level = float(self._x.square().double().mean(0).mean())
+
+    def with_rows(self, x: Tensor, _added: Tensor) -> _ByRows | _ByColumns:
+        """With all rows x: anew, as the constant is projected out of all of them."""
+        return _system(x, self._all, self._has_constant)
+
+    def on(self, target: Tensor) -> Callable[[float], Tensor]:
+        """From ridges to weights."""
+        return lambda ridge: self.with_ridge(ridge)(target)
 
     def with_ridge(self, ridge: float) -> _Solves:
         """From targets to weights."""

@@ -209,6 +209,7 @@ class Network:
         *,
         keep: frozenset[str] = frozenset(),
         read: frozenset[str] = frozenset(),
+        held: Mapping[str, Sequence[str]] | None = None,
     ) -> tuple[Tensor, Values]:
         """Run each layer on all samples before the next, so that weights can be set on the way.
 
@@ -218,11 +219,12 @@ class Network:
                 samples; the weights that it returns are used from then on.
             keep: names of values that stay until the end.
             read: names of the values that ``before`` looks at.
+            held: by node, names of values that it looks at then though the node does not read them.
 
         Returns:
             The first output, and the kept values in parts.
         """
-        program = self._program(frozenset())
+        program = self._program(frozenset(), held)
         whole = not self.axes.splits((*read, *keep, program.output))
         bounds = [(0, len(inputs))] if whole else self.axes.bounds(len(inputs))
         parts = [inputs[slice(*one)] for one in bounds]
@@ -280,10 +282,10 @@ class Network:
             found.update(node.name for node in (*beside, *self.beside(readers)))
         return frozenset(found)
 
-    def _program(self, known: frozenset[str]) -> Program:
+    def _program(self, known: frozenset[str], held: Mapping[str, Sequence[str]] | None = None) -> Program:
         module = self.coupling.module
         reads = {node.name: self.reads(node) for node in module.graph.nodes}
-        return Program(module, self.coupling.cutter, self.alive, reads, known)
+        return Program(module, self.coupling.cutter, self.alive, reads, known, held)
 
     def sliced_values(self, values: Values, smaller: Network, names: Sequence[fx.Node]) -> Values:
         """Values of this network at the widths of a smaller one, for nodes that the cut leaves unchanged.

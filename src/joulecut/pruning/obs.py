@@ -20,7 +20,7 @@ from torch import Tensor, fx
 from joulecut.pruning.coupling.groups import Group
 from joulecut.pruning.elimination import readers
 from joulecut.pruning.gates import batch_that_fits, fisher_costs
-from joulecut.pruning.leastsquares import Gram, product
+from joulecut.pruning.leastsquares import Gram, squares
 from joulecut.pruning.network import Network, Values
 from joulecut.pruning.sensitivity import output_gradients
 from joulecut.pruning.solvable import SolvableLayer, columns, sample_rows, solvable_layers
@@ -31,7 +31,7 @@ __all__ = ["Block", "Moments", "eliminate", "measure_moments", "removal_costs"]
 _RIDGE = 1e-3
 """Relative to the mean diagonal of a Gram, as in the refits."""
 
-_ROWS_PER_COLUMN = 4
+_ROWS_PER_COLUMN = 2
 _FEWEST_ROWS = 6_000
 _GRADIENT_SAMPLES = 512
 _TINY = 1e-12
@@ -88,7 +88,7 @@ def _grams(network: Network, layers: Mapping[str, SolvableLayer], inputs: Tensor
             layer = layers.get(node.name)
             if layer is not None:
                 x = _rows(layer, node, network, values, share)
-                xx = product(x, x)[0]
+                xx = squares(x)[0]
                 sums[node.name] = sums[node.name] + xx if node.name in sums else xx
                 rows[node.name] += x.shape[1]
             return {}
@@ -114,7 +114,7 @@ def _roots(
     def take(name: str, gradient: Tensor) -> None:
         by_channel = gradient.movedim(1, -1) if layers[name].taps else gradient
         flat = by_channel.reshape(-1, by_channel.shape[-1])
-        total[name] = total.get(name, torch.zeros(())) + product(flat[None], flat[None])[0]
+        total[name] = total.get(name, torch.zeros(())) + squares(flat[None])[0]
 
     batch = batch_that_fits(network.coupling.module)
     for start in range(0, len(inputs), batch):

@@ -31,6 +31,7 @@ __all__ = [
     "next_goal_j",
     "quick",
     "ranked",
+    "reference_on",
     "score_curves",
     "take_round",
     "tell",
@@ -50,12 +51,13 @@ _BEYOND = 0.05
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Round:
-    """One round of a search: the network after it, the steps, how they were chosen, and the loss it has."""
+    """One round of a search: the network after it, the steps, how they were chosen, its loss and accuracy."""
 
     network: Network
     path: Path
     reason: str
     loss: float
+    accuracy: float | None
     duration_s: float
 
 
@@ -93,6 +95,8 @@ def ranked(run: Run, ranking: Ranking, *, price: Price, rounds: int) -> Network:
     """
     if price is PER_JOULE:
         check_per_joule(ranking)
+    searched = run.search_samples
+    reference, floor = reference_on(run, searched), run.budget.min_accuracy
     while not run.reached(run.here):
         tell(run)
         started = time.perf_counter()
@@ -113,7 +117,8 @@ def ranked(run: Run, ranking: Ranking, *, price: Price, rounds: int) -> Network:
                 network,
                 path,
                 reason,
-                true_loss(run, network, run.search_samples),
+                true_loss(network, searched, reference),
+                run.judge(network, True) if run.judge is not None and floor is not None else None,
                 time.perf_counter() - started,
             ),
         )
@@ -167,9 +172,8 @@ def cut_along(network: Network, path: Path) -> Network:
 def take_round(run: Run, done: Round) -> None:
     """Book every step of a round and keep the state.
 
-    The loss and the accuracy are measured once a round, after its last step, and stand at each.
+    The loss and the accuracy (where it was asked for) are those after its last step, and stand at each.
     """
-    accuracy = run.judge(done.network, True) if run.judge is not None else None
     at = run.here.widths
     groups = {group.name: group for group in done.network.coupling.all_groups()}
     module = done.network.coupling.module
@@ -191,7 +195,7 @@ def take_round(run: Run, done: Round) -> None:
                 total=total,
                 share=total.value / before_j,
                 calibration_loss=done.loss,
-                accuracy=accuracy,
+                accuracy=done.accuracy,
                 duration_s=each_s,
             )
         )
@@ -216,13 +220,22 @@ def _labels(run: Run, count: int) -> Tensor | None:
     return None if run.calibration.labels is None else run.calibration.labels[:count]
 
 
-def true_loss(run: Run, network: Network, samples: Samples) -> float:
+def reference_on(run: Run, samples: Samples) -> Tensor:
+    """The original's logits on samples without labels, for ``true_loss``; with labels it needs none."""
+    return run.folded(samples.inputs) if samples.labels is None else torch.zeros(())
+
+
+def true_loss(network: Network, samples: Samples, reference: Tensor) -> float:
     """The loss of a network on samples: cross-entropy, or without labels the divergence from the original.
+
+    Args:
+        network: of any widths.
+        samples: to run.
+        reference: of the original on them (``reference_on``).
 
     Raises:
         ModelError: it is not finite.
     """
-    reference = run.folded(samples.inputs) if samples.labels is None else torch.zeros(())
     loss = loss_against(network(samples.inputs), samples.labels, reference)
     if not math.isfinite(loss):
         raise ModelError("the loss of the cut network is not finite.", hint="Check the calibration data.")

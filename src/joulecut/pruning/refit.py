@@ -125,11 +125,11 @@ def refit_observed(
         return found
 
     branches = [layer for layer in teacher.layers.values() if layer.other in teacher.layers]
-    needed = frozenset(name for layer in branches for name in (layer.node, layer.source))
+    held = {layer.node: (teacher.layers[layer.other].source,) for layer in branches}
     read = frozenset(n for layer in teacher.layers.values() for n in (layer.source, layer.other) if n)
     with torch.no_grad():
-        logits, values = network.run_by_layers(teacher.inputs, before, keep=needed | keep, read=read)
-    return network.with_weights(solved), logits, {name: v for name, v in values.items() if name in keep}
+        logits, values = network.run_by_layers(teacher.inputs, before, keep=keep, read=read, held=held)
+    return network.with_weights(solved), logits, values
 
 
 @dataclass(slots=True)

@@ -20,7 +20,16 @@ from joulecut.pruning.coupling.groups import Group
 from joulecut.pruning.curves import BY_SCORE, PER_JOULE, Curves, Path, Price
 from joulecut.pruning.network import Network
 from joulecut.pruning.obs import Block, Moments, eliminate, measure_moments
-from joulecut.pruning.ranked import Round, cut_along, score_curves, take_round, tell, true_loss, way_down
+from joulecut.pruning.ranked import (
+    Round,
+    cut_along,
+    reference_on,
+    score_curves,
+    take_round,
+    tell,
+    true_loss,
+    way_down,
+)
 from joulecut.pruning.rankings import RANKINGS, Context
 from joulecut.pruning.refit import refit, teach
 from joulecut.pruning.solvable import solvable_layers
@@ -74,7 +83,7 @@ def staged(run: Run) -> Network:
     tell(run)
     fitted, held_out = _divided(run.calibration)
     settings = replace(run.settings.refit, sensitivity=0.0)
-    teacher = teach(run.folded, fitted.inputs, settings)
+    teacher, reference = teach(run.folded, fitted.inputs, settings), reference_on(run, held_out)
     while not run.reached(run.here):
         started = time.perf_counter()
         ends: list[_End] = []
@@ -82,13 +91,13 @@ def staged(run: Run) -> Network:
             path = way_down(run, run.here, curves, price, STAGES)
             if path.taken:
                 network = refit(cut_along(run.here, path), teacher, settings)
-                ends.append(_End(name, price, path, network, true_loss(run, network, held_out)))
+                ends.append(_End(name, price, path, network, true_loss(network, held_out, reference)))
         if not ends:
             raise stuck(run, run.here)
         best = min(ends, key=lambda end: end.loss)
-        _check_accuracy(run, best.network)
+        accuracy = _accuracy(run, best.network)
         duration_s = time.perf_counter() - started
-        take_round(run, Round(best.network, best.path, _reason(best, ends), best.loss, duration_s))
+        take_round(run, Round(best.network, best.path, _reason(best, ends), best.loss, accuracy, duration_s))
     return run.here
 
 
@@ -141,10 +150,13 @@ def joint_curves(network: Network, moments: Moments, step: int) -> Curves:
     return {name: blocks for name, blocks in found.items() if blocks}
 
 
-def _check_accuracy(run: Run, network: Network) -> None:
-    floor = run.budget.min_accuracy
-    if floor is not None and run.judge is not None and run.judge(network, True) < floor:
+def _accuracy(run: Run, network: Network) -> float | None:
+    if run.judge is None:
+        return None
+    accuracy, floor = run.judge(network, True), run.budget.min_accuracy
+    if floor is not None and accuracy < floor:
         raise stuck(run, run.here)
+    return accuracy
 
 
 def _reason(best: _End, ends: list[_End]) -> str:
