@@ -1,5 +1,5 @@
 # make demo   the whole job on bundled data, results in joulecut-demo/
-# make test   all tests
+# make test   all tests, on two cores
 # make check  format, lint, types, import layers, and the built wheel in an empty environment
 #
 # All of them set up .venv first, once: as long as pyproject.toml and constraints.txt stay as they are,
@@ -28,7 +28,7 @@ demo: setup
 	$(BIN)/joulecut demo -o joulecut-demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: format lint types layers wheel
 

@@ -30,7 +30,7 @@ from perf.pruning_netadapt import netadapt
 from perf.pruning_ours import searched
 from perf.pruning_refit import table
 from perf.pruning_results import Results, Row, Stage, scored
-from perf.pruning_table import ALONE, HEADLINE, report
+from perf.pruning_table import ALONE, HEADLINE, QUICK_ALONE, report
 from perf.pruning_torch_pruning import hessian, magnitude, repaired_hessian, taylor
 from perf.pruning_widths import uniform
 
@@ -61,10 +61,11 @@ METHODS: Final = {
     "Torch-Pruning Hessian": Method(hessian),
     "Torch-Pruning Hessian, repaired": Method(repaired_hessian),
     "HALP style": Method(halp),
-    "NetAdapt style": Method(netadapt, seeds=(0,)),
+    "NetAdapt style": Method(netadapt),
     "joulecut quick": Method(searched("quick"), COARSE),
     "joulecut": Method(searched("full"), COARSE),
     ALONE: Method(searched("full"), (HEADLINE[-1],)),
+    QUICK_ALONE: Method(searched("quick"), (HEADLINE[-1],)),
 }
 
 
