@@ -6,7 +6,7 @@ are recomputed for the channels that live.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -187,20 +187,25 @@ class Network:
             inputs: a batch for the network's input.
             keep: names of nodes.
         """
+        outputs: list[Tensor] = []
+        values: Values = {}
+        for out, found in self.in_parts(inputs, keep):
+            outputs.append(out)
+            for name, value in found.items():
+                values.setdefault(name, Parts()).append(value)
+        return torch.cat(outputs), values
+
+    def in_parts(self, inputs: Tensor, keep: frozenset[str]) -> Iterator[tuple[Tensor, Values]]:
+        """The output and some values of one part of the samples after the other, without gradients."""
         program, samples = self._program(frozenset()), len(inputs)
         names = keep & frozenset(program.names)
         bounds = self.axes.bounds(samples)
         if not self.axes.splits((*names, program.output)):
             bounds = [(0, samples)]
-        outputs: list[Tensor] = []
-        values: Values = {name: Parts() for name in names}
-        with torch.no_grad():
-            for one in bounds:
-                out, found = program.run(self.weights, inputs[slice(*one)], names, None, None, {})
-                outputs.append(out)
-                for name in names:
-                    values[name].append(found[name])
-        return torch.cat(outputs), values
+        for one in bounds:
+            with torch.no_grad():
+                found = program.run(self.weights, inputs[slice(*one)], names, None, None, {})
+            yield found
 
     def run_by_layers(
         self,

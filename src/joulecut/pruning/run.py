@@ -26,7 +26,12 @@ from joulecut.pruning.ranked import quick
 from joulecut.pruning.rankings import find_ranking
 from joulecut.pruning.readout import readout_layer, soft_readout
 from joulecut.pruning.records import Budget, LimitCheck, PruneStep, Refusal
-from joulecut.pruning.recover import batch_statistics, matched_moments, output_moments
+from joulecut.pruning.recover import (
+    batch_statistics,
+    matched_moments,
+    moments_and_output,
+    output_moments,
+)
 from joulecut.pruning.refit import refit, teach
 from joulecut.pruning.settings import SearchSettings
 from joulecut.pruning.staged import is_large, staged
@@ -309,11 +314,11 @@ def _finish(run: Run, network: Network) -> Network:
         else refit(network, teacher, settings)
     )
     variants = {"refit": plain}
-    if run.pairs and run.settings.effort == "full":
-        original = output_moments(run.folded, samples.inputs, frozenset(pair.layer for pair in run.pairs))
+    layers = frozenset(pair.layer for pair in run.pairs) if run.settings.effort == "full" else frozenset()
+    original, reference = moments_and_output(run.folded, samples.inputs, layers)
+    if original:
         variants["refit, moments matched"] = matched_moments(plain, samples.inputs, run.pairs, original)
     if readout_layer(plain) is not None and not run.spared_j(plain):
-        reference = run.folded(samples.inputs)
         for name, variant in list(variants.items()):
             variants[f"{name}, last layer to soft outputs"] = soft_readout(variant, samples.inputs, reference)
     run.progress("refitting", 1, 1)
