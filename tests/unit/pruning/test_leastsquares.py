@@ -7,7 +7,7 @@ import pytest
 import torch
 from pruning_networks import one_thread  # noqa: F401
 
-from joulecut.pruning.leastsquares import gram, product, solve
+from joulecut.pruning.leastsquares import gram, product, solve, squares
 
 
 def test_without_a_ridge_it_is_numpys_least_squares_in_every_group() -> None:
@@ -57,3 +57,12 @@ def test_dead_and_equal_columns_are_solved_too() -> None:
     found = solve(gram(x, False), product(x, 3 * column) / 400, torch.zeros(1, 3, 1), 1e-6)
     assert bool(found.isfinite().all())
     np.testing.assert_allclose((x.double() @ found).numpy(), 3 * column.double().numpy(), atol=1e-3)
+
+
+def test_half_of_a_wide_gram_mirrors_the_other() -> None:
+    """1,100 columns are two whole blocks and a part of one."""
+    x = torch.randn(2, 50, 1100, generator=torch.Generator().manual_seed(4))
+    found = squares(x)
+    expected = np.einsum("gri,grj->gij", x.double().numpy(), x.double().numpy())
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
+    assert torch.equal(found, found.transpose(1, 2))

@@ -79,3 +79,28 @@ def test_where_samples_agree_the_ridge_stays_small() -> None:
     x, t, weights, sample = samples_of(100, 3, 60, own=0.0)
     found = Problem(x, torch.ones(len(sample), 1), torch.zeros_like(weights), 1e-3, False, sample).solve(t)
     assert torch.allclose(found.float(), weights, atol=0.05)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+@pytest.mark.parametrize(("samples", "columns"), [(100, 60), (20, 60), (10, 100)])
+def test_after_the_choice_the_answer_is_that_of_all_rows_at_the_best_ridge(
+    samples: int, columns: int, constant: bool
+) -> None:
+    """With more rows than columns, with more only when those held out come back, and with fewer."""
+    x, t, previous, sample = samples_of(samples, 4, columns, own=0.5)
+    if constant:
+        x[..., -1] = 1
+    scale = 0.5 + noise(len(sample), 1, seed=5).abs()
+    cut = 4 * (samples * 3 // 4)
+
+    def error(ridge: float) -> float:
+        w = by_hand(x[:, :cut], scale[:cut], t[:, :cut], previous, ridge, constant)
+        beyond = (x[0, cut:].double().numpy() @ w - t[0, cut:].double().numpy()) * scale[cut:].numpy()
+        return float((beyond**2).sum())
+
+    ridges = [1e-3 * 10**i for i in range(5)]
+    rising = (i for i in range(4) if error(ridges[i + 1]) >= error(ridges[i]))
+    best = ridges[next(rising, 4)]
+    expected = by_hand(x, scale, t, previous, best, constant)
+    found = Problem(x, scale, previous, 1e-3, constant, sample).solve(t)[0].numpy()
+    np.testing.assert_allclose(found, expected, atol=2e-3)
