@@ -300,13 +300,14 @@ def _finish(run: Run, network: Network) -> Network:
     """The last refit on more samples, and its variants: validation chooses.
 
     A large network's refit takes no more rows than those on the way, for time's and memory's sake, and no
-    gradients; ``quick`` leaves the variant out that seldom wins, and asks only some validation samples.
+    gradients; ``quick`` leaves the variant out that seldom wins, and asks only some validation samples. Of
+    so many samples one drawn label each says as much as two (ResNet-8, 2 seeds, 50 to 20 %: 0.02 points).
     """
     run.progress("refitting", 0, 1)
     samples = run.final_samples
     refits = run.settings.refit
     large = is_large(run)
-    settings = replace(refits, sensitivity=0.0) if large else replace(refits, rows=30_000, passes=4)
+    settings = replace(refits, sensitivity=0.0) if large else replace(refits, rows=30_000, passes=4, draws=1)
     teacher, patterns = teach(run.folded, samples.inputs, settings), declared_patterns(run.device)
     plain = (
         refit_with_zeros(network, teacher, settings, patterns)
