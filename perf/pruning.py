@@ -30,7 +30,7 @@ from perf.pruning_netadapt import netadapt
 from perf.pruning_ours import searched
 from perf.pruning_refit import table
 from perf.pruning_results import Results, Row, Stage, scored
-from perf.pruning_table import ALONE, HEADLINE, QUICK_ALONE, report
+from perf.pruning_table import ALONE, HEADLINE, LABELLED, QUICK_ALONE, report
 from perf.pruning_torch_pruning import hessian, magnitude, repaired_hessian, taylor
 from perf.pruning_widths import uniform
 
@@ -64,6 +64,7 @@ METHODS: Final = {
     "NetAdapt style": Method(netadapt),
     "joulecut quick": Method(searched("quick"), COARSE),
     "joulecut": Method(searched("full"), COARSE),
+    LABELLED: Method(searched("full", fit_labels=True), COARSE),
     ALONE: Method(searched("full"), (HEADLINE[-1],)),
     QUICK_ALONE: Method(searched("quick"), (HEADLINE[-1],)),
 }

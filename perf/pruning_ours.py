@@ -14,8 +14,10 @@ from perf.pruning_field import Clock, Field, Point
 __all__ = ["searched"]
 
 
-def searched(effort: Effort) -> Callable[[Field, Sequence[float]], Iterator[Point]]:
-    """The search at one effort, everything else at its default."""
+def searched(
+    effort: Effort, *, fit_labels: bool = False
+) -> Callable[[Field, Sequence[float]], Iterator[Point]]:
+    """The search at one effort, everything else at its default but, perhaps, the last layer on labels."""
 
     def path(field: Field, budgets: Sequence[float]) -> Iterator[Point]:
         clock = Clock()
@@ -27,7 +29,7 @@ def searched(effort: Effort) -> Callable[[Field, Sequence[float]], Iterator[Poin
                 budgets=[Budget(share=budget) for budget in budgets],
                 calibration=Samples(field.inputs, field.labels),
                 judge=field.judge,
-                settings=search_settings(effort, seed=field.seed),
+                settings=search_settings(effort, seed=field.seed, fit_labels=fit_labels),
             )
         for budget in budgets:
             try:

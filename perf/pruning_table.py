@@ -17,12 +17,14 @@ import numpy as np
 
 from perf.pruning_results import Results, Row, Stage
 
-__all__ = ["ALONE", "HEADLINE", "QUICK_ALONE", "Factor", "factor_at_a_point", "report"]
+__all__ = ["ALONE", "HEADLINE", "LABELLED", "QUICK_ALONE", "Factor", "factor_at_a_point", "report"]
 
 HEADLINE: Final = (0.7, 0.5, 0.3, 0.2)
 RESAMPLES: Final = 2000
 OURS: Final = "joulecut"
 QUICK: Final = "joulecut quick"
+LABELLED: Final = "joulecut, last layer on labels"
+"""A row of its own, in no bar."""
 ALONE: Final = "joulecut, 20 % alone"
 QUICK_ALONE: Final = "joulecut quick, 20 % alone"
 """One run as a user starts it, without the last refits of other budgets: what a default path takes."""
@@ -177,7 +179,7 @@ def _bars(results: Results, network: str, factors: dict[str, Factor]) -> list[st
     """The bars that this network has, with their figures."""
     if OURS not in factors:
         return []
-    peers = {name: f for name, f in factors.items() if name not in (OURS, QUICK, *TRAINING)}
+    peers = {name: f for name, f in factors.items() if name not in (OURS, QUICK, LABELLED, *TRAINING)}
     found: list[str] = []
     wanted = {"resnet8": 2.0, "dscnn": 1.8}.get(network)
     if wanted is not None:

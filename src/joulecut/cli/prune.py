@@ -91,6 +91,9 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         help="measure the loss of the best candidates of every step (the default), or cut along a ranking",
     )
     parser.add_argument(
+        "--fit-labels", action="store_true", help="the last layer may be solved on labels, without a gradient"
+    )
+    parser.add_argument(
         "--finetune", metavar="EPOCHS", type=count, default=0, help="train the result for that many epochs"
     )
     parser.add_argument(
@@ -268,6 +271,7 @@ def _search(args: argparse.Namespace, out: Output, checkpoint: Path) -> int:
             layer=args.layer,
             effort=args.effort,
             ranking=args.ranking or "",
+            fit_labels=args.fit_labels,
             finetune_epochs=args.finetune,
             recovery=args.recovery,
             evaluation=args.evaluation,

@@ -52,6 +52,7 @@ def prune(
     layer: str = "",
     effort: Effort = "full",
     ranking: str | Ranking | WeightScore = "",
+    fit_labels: bool = False,
     finetune_epochs: int = 0,
     recovery: Recovery | str | None = None,
     evaluation: Evaluation | str | None = None,
@@ -85,6 +86,8 @@ def prune(
         effort: ``full``, or ``quick``: along a ranking, in seconds.
         ranking: what ranks the channels, by name or as a function of the weights that write them
             (``pruning.rankings``); the search's own by default.
+        fit_labels: the last layer may be solved on the calibration samples' labels, in rows of its own; no
+            other weight ever is.
         finetune_epochs: epochs of training on the result; kept only where validation gains by it.
         recovery: a loop of your own in its place (``jobs.recovering.Recovery``), or its name.
         evaluation: judges networks on the way, in place of validation accuracy (``jobs.judging.Evaluation``).
@@ -114,7 +117,9 @@ def prune(
     chosen = chosen_recovery(finetune_epochs, recovery, seed=seed, progress=report)
     if chosen is not None and splits.train is None:
         raise UsageError("there are no training data to fine-tune on.", hint="Leave --finetune out.")
-    search = settings or search_settings(effort, seed=seed, strategy=strategy, layer=layer, ranking=ranking)
+    search = settings or search_settings(
+        effort, seed=seed, strategy=strategy, layer=layer, ranking=ranking, fit_labels=fit_labels
+    )
     if sensor is not None and search.strategy in ("weights", "auto") and declared_patterns(spec):
         raise UsageError(
             f"zero weights save joules on {spec.name}, and the sensor measures networks without them.",

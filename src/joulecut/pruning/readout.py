@@ -1,6 +1,6 @@
-"""The last layer solved towards the original's own soft outputs: convex, without labels.
+"""The last layer solved towards the original's own soft outputs, or, where that is asked for, towards labels.
 
-The divergence from the original's class probabilities is convex in the last layer's weights. Its Hessian is
+The divergence from given class probabilities is convex in the last layer's weights. Its Hessian is
 bounded by that of least squares (Böhning 1992, Annals of the Institute of Statistical Mathematics 44): for
 every W, H <= 1/2 X'X on each class. Steps with the bound's inverse fall monotonically and share one factor.
 """
@@ -16,7 +16,7 @@ from joulecut.pruning.leastsquares import gram
 from joulecut.pruning.network import Network
 from joulecut.pruning.solvable import SolvableLayer, solvable_layers
 
-__all__ = ["readout_layer", "soft_readout"]
+__all__ = ["label_readout", "readout_layer", "soft_readout"]
 
 _STEPS: Final = 200
 _ENOUGH: Final = 1e-6
@@ -40,6 +40,25 @@ def soft_readout(network: Network, inputs: Tensor, reference: Tensor) -> Network
         inputs: samples.
         reference: the original's logits on them, [samples, classes].
     """
+    return _towards(network, inputs, reference.softmax(-1))
+
+
+def label_readout(network: Network, inputs: Tensor, labels: Tensor) -> Network:
+    """The same towards labels: the only weights of a cut network that are ever fitted to any.
+
+    Args:
+        network: gives logits through a linear layer; returned as it is otherwise.
+        inputs: samples.
+        labels: their classes, int64 [samples].
+    """
+    layer = readout_layer(network)
+    if layer is None:
+        return network
+    wanted = torch.nn.functional.one_hot(labels, len(network.weights[layer.weight]))
+    return _towards(network, inputs, wanted.float())
+
+
+def _towards(network: Network, inputs: Tensor, wanted: Tensor) -> Network:
     layer = readout_layer(network)
     if layer is None:
         return network
@@ -50,7 +69,7 @@ def soft_readout(network: Network, inputs: Tensor, reference: Tensor) -> Network
     if layer.bias:
         features = torch.cat([features, torch.ones(len(features), 1)], 1)
         start = torch.cat([start, network.weights[layer.bias][:, None]], 1)
-    solved = _descend(features, reference.softmax(-1), start)
+    solved = _descend(features, wanted, start)
     if not layer.bias:
         return network.with_weights({layer.weight: solved.contiguous()})
     weight, bias = solved[:, :-1].contiguous(), solved[:, -1].contiguous()

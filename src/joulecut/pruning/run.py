@@ -24,7 +24,7 @@ from joulecut.pruning.measured import Meters, cut_module
 from joulecut.pruning.network import Network
 from joulecut.pruning.ranked import quick
 from joulecut.pruning.rankings import find_ranking
-from joulecut.pruning.readout import readout_layer, soft_readout
+from joulecut.pruning.readout import label_readout, readout_layer, soft_readout
 from joulecut.pruning.records import Budget, LimitCheck, PruneStep, Refusal
 from joulecut.pruning.recover import (
     batch_statistics,
@@ -95,7 +95,7 @@ def prune_network(
 
     The batch norms are recalibrated first, so that no later gain is theirs. Then, step by step, what has the
     least true loss per joule goes, and the rest is refitted in closed form. No gradient step is taken, and
-    labels only choose: no weight is fitted to them.
+    labels only choose: no weight is fitted to them, but for the last layer's with ``settings.fit_labels``.
 
     Args:
         traced: the network.
@@ -267,10 +267,28 @@ def _prepare(
         folded,
         meters=meters,
     )
+    _check_labels(run)
     with torch.no_grad():
         run.note("as trained", trained)
         run.note("batch norm recalibrated", folded)
     return run
+
+
+def _check_labels(run: Run) -> None:
+    """Whether the last layer can be solved on labels, where that is asked for."""
+    if not run.settings.fit_labels:
+        return
+    reason = ""
+    if run.calibration.labels is None or run.judge is None:
+        reason = "the calibration and validation samples have none"
+    elif readout_layer(run.folded) is None:
+        reason = "it is no linear layer that writes the only output"
+    elif run.zeroing:
+        reason = "it may hold zeros that save joules"
+    if reason:
+        raise UsageError(
+            f"the last layer cannot be fitted to labels: {reason}.", hint="Leave fit-labels out."
+        )
 
 
 def _check_reachable(run: Run) -> None:
@@ -314,22 +332,33 @@ def _finish(run: Run, network: Network) -> Network:
         if run.zeroing
         else refit(network, teacher, settings)
     )
+    run.progress("refitting", 1, 1)
+    if run.judge is None:
+        return plain
+    variants = _variants(run, plain)
+    some = run.settings.effort == "quick" and not run.settings.fit_labels
+    scores = {name: run.judge(variant, some) for name, variant in variants.items()}
+    if not some:
+        run.rows.extend(scores.items())
+    return variants[max(scores, key=lambda name: scores[name])]
+
+
+def _variants(run: Run, plain: Network) -> dict[str, Network]:
+    """A refitted network and what else it may become, by the name of its row."""
+    samples = run.final_samples
     variants = {"refit": plain}
     layers = frozenset(pair.layer for pair in run.pairs) if run.settings.effort == "full" else frozenset()
     original, reference = moments_and_output(run.folded, samples.inputs, layers)
     if original:
         variants["refit, moments matched"] = matched_moments(plain, samples.inputs, run.pairs, original)
-    if readout_layer(plain) is not None and not run.spared_j(plain):
-        for name, variant in list(variants.items()):
-            variants[f"{name}, last layer to soft outputs"] = soft_readout(variant, samples.inputs, reference)
-    run.progress("refitting", 1, 1)
-    if run.judge is None:
-        return plain
-    some = run.settings.effort == "quick"
-    scores = {name: run.judge(variant, some) for name, variant in variants.items()}
-    if not some:
-        run.rows.extend(scores.items())
-    return variants[max(scores, key=lambda name: scores[name])]
+    if readout_layer(plain) is None or run.spared_j(plain):
+        return variants
+    solved: dict[str, Network] = {}
+    for name, variant in variants.items():
+        solved[f"{name}, last layer to soft outputs"] = soft_readout(variant, samples.inputs, reference)
+        if run.settings.fit_labels and samples.labels is not None:
+            solved[f"{name}, last layer to labels"] = label_readout(variant, samples.inputs, samples.labels)
+    return variants | solved
 
 
 def _unfolded(run: Run, network: Network, traced: Traced) -> fx.GraphModule:

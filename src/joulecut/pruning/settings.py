@@ -62,6 +62,7 @@ class SearchSettings:
             ranking and refits a few times.
         ranking: what ranks the channels, by name or as a function; one that is named is cut along as with
             ``quick``. "" for the search's own: least squares with ``full``, ``fisher`` with ``quick``.
+        fit_labels: the last layer may be solved on the labels of the calibration samples; validation decides.
     """
 
     samples: int = 2048
@@ -80,6 +81,7 @@ class SearchSettings:
     layer: str = ""
     effort: Effort = "full"
     ranking: str | Ranking | WeightScore = ""
+    fit_labels: bool = False
 
 
 def search_settings(effort: Effort, **others: Any) -> SearchSettings:

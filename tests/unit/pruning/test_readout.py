@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from joulecut.pruning.coupling.engine import Coupling
 from joulecut.pruning.folding import fold
 from joulecut.pruning.network import Network
-from joulecut.pruning.readout import readout_layer, soft_readout
+from joulecut.pruning.readout import label_readout, readout_layer, soft_readout
 from joulecut.pruning.sensitivity import sampled
 from joulecut.workload.trace import trace
 
@@ -26,14 +26,16 @@ def whole(model: nn.Module, *shape: int) -> Network:
     return Network.whole(Coupling(fold(trace(model, torch.zeros(1, *shape)).module)[0]))
 
 
-def test_the_solved_last_layer_is_scipys_minimum() -> None:
+@pytest.mark.parametrize("labelled", [False, True])
+def test_the_solved_last_layer_is_scipys_minimum(labelled: bool) -> None:
     network = whole(build(lambda: nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3))), 5)
     x = torch.randn(300, 5, generator=torch.Generator().manual_seed(0))
     reference = torch.randn(300, 3, generator=torch.Generator().manual_seed(1)) + 2 * x[:, :3]
     with torch.no_grad():
         hidden = network.run(x, keep=frozenset(["relu"]))[1]["relu"].double().numpy()
     features = np.hstack([hidden, np.ones((300, 1))])
-    wanted = reference.double().softmax(1).numpy()
+    labels = reference.argmax(1)
+    wanted = np.eye(3)[labels.numpy()] if labelled else reference.double().softmax(1).numpy()
     packed = torch.cat([network.weights["2.weight"], network.weights["2.bias"][:, None]], 1)
     start = packed.double().numpy()
 
@@ -44,7 +46,7 @@ def test_the_solved_last_layer_is_scipys_minimum() -> None:
         partition = top + np.log(np.exp(logits - top[:, None]).sum(1))
         return float((partition - (wanted * logits).sum(1)).mean() + PULL * ((weights - start) ** 2).sum())
 
-    found = soft_readout(network, x, reference)
+    found = label_readout(network, x, labels) if labelled else soft_readout(network, x, reference)
     mine = torch.cat([found.weights["2.weight"], found.weights["2.bias"][:, None]], 1).double().numpy()
     best = minimize(objective, start.ravel(), method="BFGS").fun
     assert objective(mine.ravel()) < objective(start.ravel()) - 0.05
@@ -59,6 +61,7 @@ def test_only_a_linear_layer_that_writes_the_output_is_a_readout() -> None:
     assert readout_layer(network) is None
     x = torch.zeros(2, 3, 8, 8)
     assert soft_readout(network, x, network(x)) is network
+    assert label_readout(network, x, torch.zeros(2, dtype=torch.long)) is network
 
 
 class HalfSeen(nn.Module):

@@ -19,13 +19,17 @@ from joulecut.errors import BudgetUnreachable, UsageError
 from joulecut.estimate import Estimate
 from joulecut.hw_models.catalogue import device
 from joulecut.hw_models.modelling import estimate
+from joulecut.hw_models.spec import SparsitySupport
 from joulecut.pruning.budget import judge_budget
 from joulecut.pruning.records import Budget
 from joulecut.pruning.run import Pruned, Samples, prune_network
+from joulecut.pruning.settings import Effort, search_settings
 from joulecut.workload.from_torch import layer_works, workload
 from joulecut.workload.trace import Traced, trace
 
 REFERENCE = device("reference/edge/float32")
+GATE = SparsitySupport("gate", ("conv2d",), ("float32",), REFERENCE.sources[0], mac_energy_saved=0.9)
+GATED = dataclasses.replace(REFERENCE, sparsity=(GATE,))
 HALF = Budget(share=0.5)
 
 
@@ -210,6 +214,45 @@ def test_without_labels_the_originals_own_answers_count(trained: nn.Module) -> N
 def test_a_floor_needs_a_judge(trained: nn.Module) -> None:
     with pytest.raises(UsageError, match="labelled validation data"):
         run(trained, Budget(share=0.5, min_accuracy=0.5), judge=None)
+
+
+@pytest.mark.parametrize("effort", ["full", "quick"])
+def test_labels_reach_the_last_layer_alone_and_only_where_that_is_asked_for(
+    trained: nn.Module, effort: Effort
+) -> None:
+    """Of two runs that differ in it, every weight but the last layer's is the same."""
+    plain, _ = run(trained, settings=search_settings(effort))
+    assert not any("labels" in name for name, _ in plain.rows)
+    fitted, _ = run(trained, settings=search_settings(effort, fit_labels=True))
+    scores = {name: score for name, score in fitted.rows if name.startswith("refit")}
+    labelled = [name for name in scores if name.endswith("last layer to labels")]
+    assert len(labelled) == (2 if effort == "full" else 1)
+    assert dict(fitted.rows)["pruned"] == pytest.approx(max(scores.values()), abs=0.005)
+    before, after = plain.module.state_dict(), fitted.module.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    if "moments matched" in max(scores, key=lambda name: scores[name]):
+        return  # validation took another refit, too
+    assert changed <= {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"judge": None}, "validation samples have none"),
+        ({"device": GATED, "settings": search_settings("full", fit_labels=True, strategy="auto")}, "zeros"),
+    ],
+)
+def test_a_last_layer_that_cannot_be_fitted_to_labels(
+    trained: nn.Module, options: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"cannot be fitted to labels: .*{reason}"):
+        run(trained, **{"settings": search_settings("full", fit_labels=True)} | options)
+
+
+def test_a_convolution_that_ends_a_network_is_not_fitted_to_labels() -> None:
+    model = build(lambda: nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 6), nn.Flatten()))
+    with pytest.raises(UsageError, match="no linear layer that writes the only output"):
+        run(model, settings=search_settings("full", fit_labels=True))
 
 
 def test_a_network_without_prunable_channels_is_refused_with_the_reason() -> None:
