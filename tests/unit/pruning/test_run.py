@@ -31,6 +31,7 @@ REFERENCE = device("reference/edge/float32")
 GATE = SparsitySupport("gate", ("conv2d",), ("float32",), REFERENCE.sources[0], mac_energy_saved=0.9)
 GATED = dataclasses.replace(REFERENCE, sparsity=(GATE,))
 HALF = Budget(share=0.5)
+LABELLED = search_settings("full", fit_labels=True)
 
 
 class Small(nn.Module):
@@ -238,21 +239,21 @@ def test_labels_reach_the_last_layer_alone_and_only_where_that_is_asked_for(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"judge": None}, "validation samples have none"),
-        ({"device": GATED, "settings": search_settings("full", fit_labels=True, strategy="auto")}, "zeros"),
+        ({"judge": None, "settings": LABELLED}, "validation samples have none"),
+        ({"device": GATED, "settings": dataclasses.replace(LABELLED, strategy="auto")}, "zeros"),
     ],
 )
 def test_a_last_layer_that_cannot_be_fitted_to_labels(
     trained: nn.Module, options: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(UsageError, match=rf"cannot be fitted to labels: .*{reason}"):
-        run(trained, **{"settings": search_settings("full", fit_labels=True)} | options)
+        run(trained, **options)
 
 
 def test_a_convolution_that_ends_a_network_is_not_fitted_to_labels() -> None:
     model = build(lambda: nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 6), nn.Flatten()))
     with pytest.raises(UsageError, match="no linear layer that writes the only output"):
-        run(model, settings=search_settings("full", fit_labels=True))
+        run(model, settings=LABELLED)
 
 
 def test_a_network_without_prunable_channels_is_refused_with_the_reason() -> None:
