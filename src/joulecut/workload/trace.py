@@ -86,13 +86,14 @@ def trace(model: torch.nn.Module, inputs: torch.Tensor | Sequence[torch.Tensor],
     example = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
     if not example or not all(isinstance(t, torch.Tensor) for t in example):
         raise UsageError("the example inputs must be one tensor, or one tensor per argument of forward.")
-    program, dynamic = capture(model, example)
-    module = _graph(program, model)
-    attempt = _Attempt()
-    with attempt:
-        _propagate(module, example)
-    if attempt.error is not None:
-        raise _trace_error(model, attempt.error) from attempt.error
+    program, dynamic, module = _captured(model, example)
+    if module is None:
+        module = _graph(program, model)
+        attempt = _Attempt()
+        with attempt:
+            _propagate(module, example)
+        if attempt.error is not None:
+            raise _trace_error(model, attempt.error) from attempt.error
     note_training_mode(module, model, example)
     return Traced(name or type(model).__name__, module, example, dynamic)
 
@@ -132,6 +133,15 @@ def capture(
         TraceError: as ``trace``.
         UsageError: not as many inputs as ``forward`` takes.
     """
+    program, dynamic, _ = _captured(model, inputs)
+    return program, dynamic
+
+
+_Captured = tuple[torch.export.ExportedProgram, bool, fx.GraphModule | None]
+"""The program, whether its batch is dynamic, and its graph, where that has the example's shapes already."""
+
+
+def _captured(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> _Captured:
     _check_devices(model, inputs)
     _check_count(model, inputs)
     # Without gradients, so that a `with torch.no_grad()` of the author's is no block of its own in the graph.
@@ -179,9 +189,7 @@ def _check_count(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> N
         ) from error
 
 
-def _export(
-    model: torch.nn.Module, example: tuple[torch.Tensor, ...]
-) -> tuple[torch.export.ExportedProgram, bool]:
+def _export(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> _Captured:
     doubled = tuple(torch.cat([t, t]) if t.ndim and t.shape[0] == 1 else t for t in example)
     as_given = all(t is given for t, given in zip(doubled, example, strict=True))
     batch = torch.export.Dim("batch", min=1)
@@ -190,8 +198,11 @@ def _export(
         attempt = _Attempt()
         with attempt:
             program = torch.export.export(model, args, dynamic_shapes=_wrap(model, shapes), strict=False)
-            if not dynamic or as_given or _runs(_graph(program, model), example):
-                return program, dynamic
+            if not dynamic or as_given:
+                return program, dynamic, None
+            graph = _graph(program, model)
+            if _runs(graph, example):
+                return program, dynamic, graph
         if attempt.error is not None and not dynamic:
             raise _trace_error(model, attempt.error) from attempt.error
     raise AssertionError("unreachable: the static attempt returns or raises")
