@@ -27,7 +27,7 @@ LABELLED: Final = "joulecut, last layer on labels"
 """A row of its own, in no bar."""
 ALONE: Final = "joulecut, 20 % alone"
 QUICK_ALONE: Final = "joulecut quick, 20 % alone"
-"""One run as a user starts it, without the last refits of other budgets: what a default path takes."""
+"""Both: one run as a user starts it, without the last refits of other budgets."""
 TRAINING: Final = ("NetAdapt style",)
 """Methods that take gradient steps: no peers of what takes none."""
 

@@ -332,10 +332,10 @@ def _finish(run: Run, network: Network) -> Network:
         if run.zeroing
         else refit(network, teacher, settings)
     )
+    variants = {} if run.judge is None else _variants(run, plain)
     run.progress("refitting", 1, 1)
     if run.judge is None:
         return plain
-    variants = _variants(run, plain)
     some = run.settings.effort == "quick" and not run.settings.fit_labels
     scores = {name: run.judge(variant, some) for name, variant in variants.items()}
     if not some:
@@ -348,10 +348,13 @@ def _variants(run: Run, plain: Network) -> dict[str, Network]:
     samples = run.final_samples
     variants = {"refit": plain}
     layers = frozenset(pair.layer for pair in run.pairs) if run.settings.effort == "full" else frozenset()
+    solvable = readout_layer(plain) is not None and not run.spared_j(plain)
+    if not layers and not solvable:
+        return variants
     original, reference = moments_and_output(run.folded, samples.inputs, layers)
     if original:
         variants["refit, moments matched"] = matched_moments(plain, samples.inputs, run.pairs, original)
-    if readout_layer(plain) is None or run.spared_j(plain):
+    if not solvable:
         return variants
     solved: dict[str, Network] = {}
     for name, variant in variants.items():

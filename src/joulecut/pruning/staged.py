@@ -151,6 +151,7 @@ def joint_curves(network: Network, moments: Moments, step: int) -> Curves:
 
 
 def _accuracy(run: Run, network: Network) -> float | None:
+    """Accuracy on some validation samples, not below the lowest allowed; None without a judge."""
     if run.judge is None:
         return None
     accuracy, floor = run.judge(network, True), run.budget.min_accuracy
