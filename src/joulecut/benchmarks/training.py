@@ -132,7 +132,7 @@ def finetune(
         module: a graph captured by ``torch.export``, or any module.
         dataset: what the original was trained on.
         epochs: passes over the data.
-        lr: highest learning rate; a tenth of the one that trained the original is a fair start.
+        lr: highest learning rate; a quarter of the one that trained the original is a fair start.
         seed: of the order of the samples and dropout.
         progress: called after each step.
 

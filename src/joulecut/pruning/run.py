@@ -33,6 +33,7 @@ from joulecut.pruning.recover import (
     output_moments,
 )
 from joulecut.pruning.refit import refit, teach
+from joulecut.pruning.scales import even_scales
 from joulecut.pruning.settings import SearchSettings
 from joulecut.pruning.staged import is_large, staged
 from joulecut.pruning.state import Judge, Progress, Run, Samples, samples_that_fit, silent, stuck
@@ -374,9 +375,11 @@ def _unfolded(run: Run, network: Network, traced: Traced) -> fx.GraphModule:
     for name, tensor in network.weights.items():
         if name in own and name not in folded_names:
             set_parameter(module, name, tensor.contiguous())
-    for pair in (pair for pair in run.pairs if pair.layer not in network.gone):
+    pairs = [pair for pair in run.pairs if pair.layer not in network.gone]
+    for pair in pairs:
         weight, bias = (network.weights[name].contiguous() for name in (pair.weight, pair.bias))
         unfold(module, pair, weight, bias, *moments[pair.layer])
+    even_scales(module, pairs)
     inputs = traced.inputs
     with torch.no_grad():
         expected = tuple(_first(traced.module(*inputs)).shape)

@@ -15,6 +15,7 @@ from joulecut.pruning.folding import FoldedNorm, fold, parameter, set_parameter,
 from joulecut.pruning.network import Network
 from joulecut.pruning.recover import output_moments
 from joulecut.pruning.refit import teach
+from joulecut.pruning.scales import even_scales
 from joulecut.pruning.settings import RefitSettings
 from joulecut.pruning.solvable import SolvableLayer
 from joulecut.pruning.weights.choosing import LayerShape, chosen, weight_scores
@@ -172,4 +173,5 @@ def _unfolded(
     for pair in pairs:
         weight, bias = (network.weights[name].contiguous() for name in (pair.weight, pair.bias))
         unfold(result, pair, weight, bias, *moments[pair.layer])
+    even_scales(result, pairs)
     return result
