@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["narrowest", "sources", "wanted_groups", "wanted_parts"]
 
-_BESIDE = 2
-"""Blocks and layers measured at one step beside other kinds."""
+_ALONE, _BESIDE = 8, 2
+"""Blocks and layers measured at one step, alone and beside other kinds."""
 
 
 def sources(run: Run) -> tuple[Source, ...]:
@@ -33,7 +33,7 @@ def sources(run: Run) -> tuple[Source, ...]:
         groups = frozenset(group.name for group in wanted_groups(run))
         found.append(ChannelOptions(run.settings, groups, run.zeroing))
     if run.settings.strategy in ("blocks", "auto"):
-        most = run.settings.shortlist if run.settings.strategy == "blocks" else _BESIDE
+        most = _ALONE if run.settings.strategy == "blocks" else _BESIDE
         found.append(BlockOptions(wanted_parts(run), run.refit, most))
     if run.zeroing:
         layer = run.settings.layer
