@@ -101,6 +101,11 @@ def test_blocks_go(cli: Cli, network: Path, tmp_path: Path) -> None:
         (("--strategy", "weights"), "needs --pattern, or one of --threshold, --share, --count"),
         (("--strategy", "channels"), "required: --budget, --device, --data"),
         (("--strategy", "nodes", "--layer", "first", "--count", "1", "--share", "0.5"), "not allowed with"),
+        (
+            ("--count", "1", "--fit-labels", "--effort", "quick"),
+            "searched or trained: leave out --effort, --fit-",
+        ),
+        (("--share", "0.5", "--finetune", "2", "--sensor", "rapl"), "leave out --sensor, --finetune"),
         (("--strategy", "magic"), "invalid choice: 'magic'"),
     ],
 )

@@ -21,6 +21,11 @@ _INSTEAD = {
     "nodes": ", or without them --count, --share or --threshold",
     "blocks": ", or without them --block, --count, --share or --threshold",
 }
+_SEARCHED = (
+    *("sensor", "per", "batch", "min_accuracy", "confidence", "effort"),
+    *("fit_labels", "finetune", "recovery", "evaluation", "resume"),
+)
+"""Options that only a search to a budget uses."""
 CHECKPOINT = "checkpoint.safetensors"
 """Name of the search's state in the folder of the result; gone when the result is there."""
 
@@ -151,6 +156,9 @@ def _require(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     if _names(args):
         if limited:
             parser.error("a budget is searched for: leave out what says how much goes")
+        given = (name for name in _SEARCHED if getattr(args, name) != parser.get_default(name))
+        if unused := ", ".join(f"--{name.replace('_', '-')}" for name in given):
+            parser.error(f"without a budget nothing is searched or trained: leave out {unused}")
         return
     if not limited and args.strategy == "weights":
         check_weight_arguments(args, parser)
