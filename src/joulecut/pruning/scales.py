@@ -81,6 +81,8 @@ def _region(start: fx.Node, norms: Mapping[str, FoldedNorm]) -> _Region | None:
     while stack:
         node = stack.pop()
         for user in node.users:
+            if _is_size(user):
+                continue
             if _reads(user, node):
                 readers[user] = None
             elif not _lets_through(user):
@@ -91,12 +93,18 @@ def _region(start: fx.Node, norms: Mapping[str, FoldedNorm]) -> _Region | None:
         if node.name in norms:
             continue
         for read in node.all_input_nodes:
+            if _is_size(read):
+                continue
             if read.name not in norms and not _lets_through(read):
                 return None
             if read not in inside:
                 inside[read] = None
                 stack.append(read)
     return _Region(tuple(norms[node.name] for node in inside if node.name in norms), tuple(readers))
+
+
+def _is_size(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), (int, torch.SymInt))
 
 
 def _reads(user: fx.Node, value: fx.Node) -> bool:

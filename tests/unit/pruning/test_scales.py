@@ -151,6 +151,29 @@ def test_gains_stay_where_something_fixes_the_scale(between: Callable[[Tensor], 
     assert module.get_parameter("second.weight").flatten().tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
+class Flattened(nn.Module):
+    """A linear layer reads pooled channels through a view whose size the graph computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.adaptive_avg_pool2d(functional.relu(self.norm(self.first(x))), 1)
+        y = self.last(y.view(len(x), -1))
+        return y
+
+
+def test_a_view_of_one_position_lets_factors_through() -> None:
+    model, x = uneven(build(Flattened)), samples((2, 4, 4))
+    module = evened(model, x)
+    gain = module.get_parameter("norm.weight").detach()
+    assert float(gain.min()) >= 0.99 * LOW
+    assert float(gain.max()) <= 1.01 * HIGH
+    with torch.no_grad():
+        assert relative(module(x), model(x)) < 1e-5
+
+
 class Shared(nn.Module):
     """The layer that reads also reads something else; or the network gives the value out."""
 
