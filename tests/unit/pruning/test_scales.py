@@ -160,8 +160,8 @@ class Flattened(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = functional.adaptive_avg_pool2d(functional.relu(self.norm(self.first(x))), 1)
-        y = self.last(y.view(len(x), -1))
-        return y
+        logits: Tensor = self.last(y.view(x.shape[0], -1))
+        return logits
 
 
 def test_a_view_of_one_position_lets_factors_through() -> None:
