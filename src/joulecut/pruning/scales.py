@@ -80,26 +80,14 @@ def _region(start: fx.Node, norms: Mapping[str, FoldedNorm]) -> _Region | None:
     readers: dict[fx.Node, None] = {}
     while stack:
         node = stack.pop()
-        for user in node.users:
-            if _is_size(user):
-                continue
-            if _reads(user, node):
-                readers[user] = None
-            elif not _lets_through(user):
-                return None
-            elif user not in inside:
-                inside[user] = None
-                stack.append(user)
-        if node.name in norms:
-            continue
-        for read in node.all_input_nodes:
-            if _is_size(read):
-                continue
-            if read.name not in norms and not _lets_through(read):
-                return None
-            if read not in inside:
-                inside[read] = None
-                stack.append(read)
+        reading = [user for user in node.users if _reads(user, node)]
+        sources = [] if node.name in norms else node.all_input_nodes
+        around = [n for n in (*node.users, *sources) if n not in reading and not _is_size(n)]
+        if not all(n.name in norms or _lets_through(n) for n in around):
+            return None
+        readers.update(dict.fromkeys(reading))
+        stack += [n for n in around if n not in inside]
+        inside.update(dict.fromkeys(around))
     return _Region(tuple(norms[node.name] for node in inside if node.name in norms), tuple(readers))
 
 
