@@ -102,7 +102,8 @@ def prune(
     Raises:
         MissingExtra: torch is not installed.
         UsageError: bad input.
-        BudgetUnreachable: with the best point found.
+        BudgetUnreachable: with the best point found; its ``result`` is a ``PruneResult`` where something was
+            cut.
         ModelError: the network cannot be captured or exported.
         SensorMissing, SensorDenied: no sensor of that name can be read.
     """

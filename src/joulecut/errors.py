@@ -123,13 +123,19 @@ class OutputError(UsageError):
 
 
 class BudgetUnreachable(JoulecutError):
-    """The budget cannot be met; ``best`` is the best point that was found."""
+    """The budget cannot be met.
+
+    Attributes:
+        best: joules of the best point that was found.
+        result: what pruning would have given for it; None where nothing was searched.
+    """
 
     exit_code = 3
 
     def __init__(self, message: str, *, best: object = None, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.best = best
+        self.result: object = None
 
 
 class SensorError(JoulecutError):

@@ -282,6 +282,21 @@ def test_a_budget_that_cannot_be_met_leaves_nothing(cli: Cli, tmp_path: Path, bu
     assert list(tmp_path.iterdir()) == []
 
 
+def test_below_a_lowest_accuracy_the_best_point_is_kept(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    limits = ("--budget", "10%", "--min-accuracy", "90%", "--effort", "quick")
+    code, stdout, stderr = cli(*DIGITS, *limits, "-o", folder, "--json")
+    assert code == 3
+    record = valid(stdout, "prune_record")
+    assert record["met"] == "no"
+    assert [limit["met"] for limit in record["limits"]] == ["no", "yes"]
+    left = record["after"]["total"]["value"] / record["before"]["total"]["value"]
+    assert 0.1 < left < 0.8
+    assert json.loads((folder / "result.json").read_text()) == record
+    assert f"saved the best point found in {folder}\n" in stderr
+    assert f"cannot be met on {DEVICE} without falling below 90.0 % validation accuracy" in stderr
+
+
 def test_data_of_the_wrong_shape_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
     import numpy as np
 

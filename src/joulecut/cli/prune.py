@@ -11,7 +11,7 @@ from pathlib import Path
 from joulecut.cli.arguments import count, path_text, positive_count, share
 from joulecut.cli.output import Output, check_folder
 from joulecut.cli.prune_weights import add_weight_arguments, check_weight_arguments, run_weights
-from joulecut.errors import UsageError
+from joulecut.errors import BudgetUnreachable, UsageError
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -252,6 +252,23 @@ def _resumable(checkpoint: Path, out: Output) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def _best_kept(args: argparse.Namespace, out: Output, checkpoint: Path) -> Iterator[None]:
+    """Where a budget cannot be met, save the best point that was found."""
+    try:
+        yield
+    except BudgetUnreachable as error:
+        from joulecut.jobs.result import PruneResult
+        from joulecut.reports.console import print_prune
+
+        if isinstance(error.result, PruneResult):
+            error.result.save(Path(args.output))
+            checkpoint.unlink(missing_ok=True)
+            out.note(f"saved the best point found in {args.output}")
+            out.show(error.result.record, print_prune)
+        raise
+
+
 def _search(args: argparse.Namespace, out: Output, checkpoint: Path) -> int:
     from joulecut import api
     from joulecut.cli.verdict import exit_code
@@ -267,7 +284,7 @@ def _search(args: argparse.Namespace, out: Output, checkpoint: Path) -> int:
         per="inference" if args.per == "inference" else "training step",
         step_samples=args.batch,
     )
-    with _resumable(checkpoint, out), out.progress() as progress:
+    with _resumable(checkpoint, out), _best_kept(args, out, checkpoint), out.progress() as progress:
         result = api.prune(
             args.model,
             args.input,

@@ -12,7 +12,7 @@ import torch
 
 from joulecut.benchmarks.data.records import Dataset, Splits
 from joulecut.benchmarks.data.source import from_loader, load_data
-from joulecut.errors import ModelError, TraceError, UsageError
+from joulecut.errors import BudgetUnreachable, ModelError, TraceError, UsageError
 from joulecut.hw_models.spec import DeviceSpec
 from joulecut.jobs.finishing import Finish
 from joulecut.jobs.judging import Evaluation, check_fits, chosen_judge
@@ -102,7 +102,8 @@ def prune(
 
     Raises:
         UsageError: bad input.
-        BudgetUnreachable: with the best point found.
+        BudgetUnreachable: with the best point found; its ``result`` is a ``PruneResult`` where something was
+            cut (nothing is trained then).
         ModelError: the network cannot be captured or exported.
         SensorMissing, SensorDenied: no sensor of that name can be read.
     """
@@ -127,12 +128,26 @@ def prune(
         )
     kept = None if checkpoint is None else Path(checkpoint)
     judge = chosen_judge(evaluation, splits.validation)
-    with _kept(kept), chosen_meters(limit, spec, graph.inputs, sensor) as meters:
-        pruned = _cut(graph, spec, limit, splits, judge, force, report, search, kept, resume, meters)
-    training: tuple[TrainingCost, ...] = ()
+    original = () if trained is None else (trained,)
     notes: tuple[str, ...] = ()
     if search.strategy == "auto" and not declared_patterns(spec):
         notes = (f"Zero weights save 0 J on {spec.name}, whose file declares nothing that skips them.",)
+
+    def finished(
+        pruned: Pruned, notes: tuple[str, ...], training: tuple[TrainingCost, ...] = ()
+    ) -> PruneResult:
+        return Finish(
+            graph, pruned, spec, others, limit, splits, original, training, seed, report, notes
+        ).result()
+
+    try:
+        with _kept(kept), chosen_meters(limit, spec, graph.inputs, sensor) as meters:
+            pruned = _cut(graph, spec, limit, splits, judge, force, report, search, kept, resume, meters)
+    except BudgetUnreachable as error:
+        if isinstance(error.result, Pruned):
+            error.result = finished(error.result, notes)
+        raise
+    training: tuple[TrainingCost, ...] = ()
     if chosen is not None:
         stage, loop = chosen
         with _kept(kept):
@@ -141,10 +156,7 @@ def prune(
             )
         pruned = replace(pruned, module=found.module, rows=(*pruned.rows, found.row))
         training, notes = (found.cost,), (*notes, found.note)
-    original = () if trained is None else (trained,)
-    return Finish(
-        graph, pruned, spec, others, limit, splits, original, training, seed, report, notes
-    ).result()
+    return finished(pruned, notes, training)
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def ranked(run: Run, ranking: Ranking, *, price: Price, rounds: int) -> Network:
         rounds: energies, evenly spaced as ratios, at which the network is refitted and scored anew.
 
     Returns:
-        The cut network, its weights not refitted since the last round.
+        The cut network; without a lowest accuracy, its weights are not refitted since the last round.
 
     Raises:
         UsageError: the ranking needs labels that are not there, or its scores are no losses.
@@ -101,15 +101,15 @@ def ranked(run: Run, ranking: Ranking, *, price: Price, rounds: int) -> Network:
         tell(run)
         started = time.perf_counter()
         network = run.here
-        if run.steps:
-            network = _refitted(run, network)
+        if run.steps and floor is None:
+            network = refit(network, run.teacher, run.settings.refit)
         samples = _score_samples(run)
         context = Context(network, samples, _labels(run, len(samples)), run.settings.seed + len(run.steps))
         curves = score_curves(network, ranking.scores(context), run.device.channel_step)
         path = way_down(run, network, curves, price, rounds)
         if not path.taken:
             raise stuck(run, run.here)
-        network = cut_along(network, path)
+        network, accuracy = _guarded(run, cut_along(network, path))
         reason = f"{price.reason}, as {ranking.name} scores it"
         take_round(
             run,
@@ -118,20 +118,23 @@ def ranked(run: Run, ranking: Ranking, *, price: Price, rounds: int) -> Network:
                 path,
                 reason,
                 true_loss(network, searched, reference),
-                run.judge(network, True) if run.judge is not None and floor is not None else None,
+                accuracy,
                 time.perf_counter() - started,
             ),
         )
     return run.here
 
 
-def _refitted(run: Run, network: Network) -> Network:
-    """The network of the last round refitted, if it keeps the lowest accuracy then."""
-    refitted = refit(network, run.teacher, run.settings.refit)
+def _guarded(run: Run, network: Network) -> tuple[Network, float | None]:
+    """The network of a round, refitted and judged where a lowest accuracy has to be kept."""
     floor = run.budget.min_accuracy
-    if floor is not None and run.judge is not None and run.judge(refitted, True) < floor:
+    if floor is None or run.judge is None:
+        return network, None
+    network = refit(network, run.teacher, run.settings.refit)
+    accuracy = run.judge(network, True)
+    if accuracy < floor:
         raise stuck(run, run.here)
-    return refitted
+    return network, accuracy
 
 
 def score_curves(network: Network, scores: Scores, step: int) -> Curves:

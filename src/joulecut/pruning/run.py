@@ -115,7 +115,7 @@ def prune_network(
     Raises:
         UsageError: too few samples, a lowest accuracy without labelled validation data, or a checkpoint that
             is not of this run.
-        BudgetUnreachable: with the best point found.
+        BudgetUnreachable: with the best point found; its ``result`` is a ``Pruned`` where something was cut.
         ModelError: the loss on the calibration samples is not finite.
         OutputError: the checkpoint cannot be written.
     """
@@ -160,12 +160,28 @@ def prune_path(
 
 
 def _result(run: Run, traced: Traced) -> Pruned:
-    """Search, refit a last time, and put the network together."""
+    """Search, refit a last time, and put the network together; also of the best point below a budget."""
     _check_reachable(run)
-    final = _finish(run, _searched(run))
+    try:
+        found = _searched(run)
+    except BudgetUnreachable as error:
+        if run.steps:
+            error.result = _put_together(run, run.here, traced)
+        raise
+    pruned = _put_together(run, found, traced)
+    floor = run.budget.min_accuracy
+    if floor is not None and run.rows[-1][1] < floor:  # the search asked only some of the samples
+        missed = stuck(run, found)
+        missed.result = pruned
+        raise missed
+    return pruned
+
+
+def _put_together(run: Run, found: Network, traced: Traced) -> Pruned:
+    """What a search has found, refitted a last time."""
+    final = _finish(run, found)
     module = _unfolded(run, final, traced)
     run.note("pruned", module)
-    _check_accuracy(run, final)
     left = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
     groups = [g for g in run.coupling.all_groups() if any(part.parameter in left for part in g.slices)]
     indices = run.coupling.indices(final.kept)
@@ -306,13 +322,6 @@ def _check_reachable(run: Run) -> None:
         best=best,
         hint="Raise the budget, or choose a smaller network.",
     )
-
-
-def _check_accuracy(run: Run, network: Network) -> None:
-    """The guard on all validation samples: the search asked only some of them."""
-    floor = run.budget.min_accuracy
-    if floor is not None and run.rows[-1][1] < floor:
-        raise stuck(run, network)
 
 
 def _finish(run: Run, network: Network) -> Network:

@@ -174,12 +174,32 @@ class Narrow(Small):
         self.head = nn.Linear(4, 3)
 
 
-def test_a_floor_that_cannot_be_kept_gives_no_result(trained: nn.Module) -> None:
-    with pytest.raises(
-        BudgetUnreachable, match=r"without falling below 100\.0 % validation accuracy"
-    ) as caught:
-        run(trained, Budget(share=0.2, min_accuracy=1.0))
-    assert caught.value.best is not None
+def falling(good: int) -> Callable[[Callable[[Tensor], Tensor], bool], float]:
+    """A judge that is content so many times."""
+    asked = itertools.count()
+    return lambda network, quick: 0.9 if next(asked) < good else 0.5
+
+
+@pytest.mark.parametrize("effort", ["full", "quick"])
+def test_a_floor_that_cannot_be_kept_gives_the_best_point(trained: nn.Module, effort: Effort) -> None:
+    """The original is judged twice, then a step or more that keep the floor, then none does."""
+    budget, settings = Budget(share=0.2, min_accuracy=0.85), search_settings(effort)
+    with pytest.raises(BudgetUnreachable, match=r"without falling below 85\.0 % validation") as caught:
+        run(trained, budget, judge=falling(4), settings=settings)
+    best, found = caught.value.best, caught.value.result
+    assert isinstance(best, Estimate)
+    assert isinstance(found, Pruned)
+    small, whole = (trace(m, torch.zeros(1, 1, 8, 8)) for m in (found.module, trained))
+    assert best.value == pytest.approx(estimate(workload(small), REFERENCE).total.value, rel=1e-9)
+    assert best.value < 0.99 * estimate(workload(whole), REFERENCE).total.value
+    assert [check.met for check in found.limits] == ["no"]
+    assert [step.accuracy for step in found.steps] == [0.9] * len(found.steps)
+
+
+def test_where_not_one_step_keeps_the_floor_there_is_no_point(trained: nn.Module) -> None:
+    with pytest.raises(BudgetUnreachable) as caught:
+        run(trained, Budget(share=0.2, min_accuracy=0.85), judge=falling(2))
+    assert caught.value.result is None
 
 
 def test_a_floor_that_can_be_kept_is_kept(trained: nn.Module) -> None:
