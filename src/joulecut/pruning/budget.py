@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterable
 
 from joulecut.errors import UsageError
-from joulecut.estimate import Estimate, ratio
+from joulecut.estimate import Estimate
 from joulecut.pruning.records import Budget, Met, Per
 from joulecut.units import parse_quantity
 
-__all__ = ["all_of", "allowed_j", "check", "judge_budget", "judge_figure", "parse_budget"]
+__all__ = ["all_of", "check", "judge_figure", "parse_budget"]
 
 _SMALLEST_J = 1e-18
 _LARGEST_J = 1e9
@@ -139,51 +139,3 @@ def all_of(verdicts: Iterable[Met]) -> Met:
     if "no" in found:
         return "no"
     return "unsure" if "unsure" in found else "yes"
-
-
-def judge_budget(
-    budget: Budget,
-    before: Estimate,
-    after: Estimate,
-    *,
-    latency: Estimate | None = None,
-    memory: Estimate | None = None,
-) -> Met:
-    """Whether a budget is met at its confidence, every limit of it.
-
-    Args:
-        budget: the limits.
-        before: joules of the original, per inference or training step as the budget says.
-        after: joules of what is judged.
-        latency: its seconds; a limit on a figure that is not known is ``unsure``.
-        memory: its peak bytes.
-
-    For a share the bounds are those of the ratio, where what is common to the device cancels.
-    """
-    verdicts: list[Met] = []
-    if budget.energy_j is not None or budget.share is not None:
-        figure, limit = _bounded(budget, before, after)
-        verdicts.append(judge_figure(figure, limit, budget.confidence))
-    for limit_, found in ((budget.latency_s, latency), (budget.memory_bytes, memory)):
-        if limit_ is not None:
-            verdicts.append("unsure" if found is None else judge_figure(found, limit_, budget.confidence))
-    return all_of(verdicts)
-
-
-def _bounded(budget: Budget, before: Estimate, after: Estimate) -> tuple[Estimate, float]:
-    """The energy figure that the budget limits, and the limit."""
-    if budget.share is not None:
-        return ratio(after, before), budget.share
-    return after, math.inf if budget.energy_j is None else budget.energy_j
-
-
-def allowed_j(budget: Budget, before: Estimate, after: Estimate) -> float:
-    """The largest modelled energy whose upper bound meets the budget, given how wide the bounds are now.
-
-    >>> before = Estimate(2.0, "J", "assumed", "demo")
-    >>> allowed_j(parse_budget("50%"), before, before)
-    1.0
-    """
-    figure, limit = _bounded(budget, before, after)
-    high = figure.bounds(budget.confidence)[1]
-    return after.value * limit / high

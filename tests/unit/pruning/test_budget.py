@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from joulecut.errors import UsageError
 from joulecut.estimate import Estimate, Spread
-from joulecut.pruning.budget import all_of, allowed_j, check, judge_budget, parse_budget
+from joulecut.pruning.budget import all_of, check, parse_budget
 from joulecut.pruning.candidates.channels import chunk
+from joulecut.pruning.modelled import PricedLimit
 from joulecut.pruning.records import Budget, Met
 
 
@@ -97,6 +99,28 @@ def test_senseless_records_are_refused(budget: Budget) -> None:
         check(budget)
 
 
+@dataclass(frozen=True)
+class Priced:
+    """Stands in for a pricer, and for the network that it prices."""
+
+    figure: Estimate
+    widths: dict[str, int] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
+
+    def total(self, _widths: object, _gone: object) -> Estimate:
+        return self.figure
+
+
+def held(budget: Budget, before: Estimate, after: Estimate) -> tuple[Met, float]:
+    """A budget's joules held against a network: whether they are met, and what would be allowed."""
+    priced: Any = Priced(after)
+    most = budget.energy_j if budget.energy_j is not None else budget.share
+    assert most is not None
+    whole = before if budget.share is not None else None
+    limit = PricedLimit("energy", "J", priced, most, budget.confidence, whole)
+    return limit.check(priced).met, limit.ceiling(priced)
+
+
 AFTER = Estimate(1.0, "J", "modelled", "t", own=Spread(0.1, 0.2, 0.2, 0.5))
 """1 J: 0.9 to 1.2 J at 50 %, 0.8 to 1.5 J at 90 %."""
 
@@ -118,8 +142,9 @@ AFTER = Estimate(1.0, "J", "modelled", "t", own=Spread(0.1, 0.2, 0.2, 0.5))
 def test_joules_are_met_on_the_upper_bound(energy_j: float, confidence: float, met: str) -> None:
     before = Estimate(2.0, "J", "modelled", "t")
     budget = Budget(energy_j=energy_j, confidence=confidence)
-    assert judge_budget(budget, before, AFTER) == met
-    assert allowed_j(budget, before, AFTER) == pytest.approx(energy_j / (1.5 if confidence == 0.9 else 1.2))
+    found, allowed_j = held(budget, before, AFTER)
+    assert found == met
+    assert allowed_j == pytest.approx(energy_j / (1.5 if confidence == 0.9 else 1.2))
 
 
 def common(value: float, device: str, own: Spread = Spread(0, 0, 0, 0)) -> Estimate:  # noqa: B008
@@ -131,22 +156,24 @@ def common(value: float, device: str, own: Spread = Spread(0, 0, 0, 0)) -> Estim
 @pytest.mark.parametrize(("share", "met"), [(0.51, "yes"), (0.5, "yes"), (0.49, "no")])
 def test_of_a_share_what_is_common_to_the_device_cancels(share: float, met: str) -> None:
     budget = Budget(share=share)
-    assert judge_budget(budget, common(2.0, "board"), common(1.0, "board")) == met
-    assert allowed_j(budget, common(2.0, "board"), common(1.0, "board")) == pytest.approx(2 * share)
+    found, allowed_j = held(budget, common(2.0, "board"), common(1.0, "board"))
+    assert found == met
+    assert allowed_j == pytest.approx(2 * share)
 
 
 @pytest.mark.parametrize(("share", "met"), [(0.62, "unsure"), (0.625, "yes"), (0.41, "unsure"), (0.39, "no")])
 def test_of_a_share_what_is_the_networks_own_stays(share: float, met: str) -> None:
     """0.8 to 1.25 J of exactly 2 J, both by the factor 1.25: 0.4 to 0.625."""
     after = common(1.0, "board", Spread(0.1, 0.1, 0.2, 0.25))
-    assert judge_budget(Budget(share=share), common(2.0, "board"), after) == met
+    assert held(Budget(share=share), common(2.0, "board"), after)[0] == met
 
 
 def test_figures_of_two_devices_share_nothing() -> None:
     """Both wrong by a factor of 2 on their own: 2 ** sqrt(2) = 2.665 at worst, so 0.5 may be 1.33."""
     before, after = common(2.0, "one board"), common(1.0, "another")
-    assert judge_budget(Budget(share=0.9), before, after) == "unsure"
-    assert allowed_j(Budget(share=0.9), before, after) == pytest.approx(0.9 * 1.0 / (0.5 * 2 ** math.sqrt(2)))
+    found, allowed_j = held(Budget(share=0.9), before, after)
+    assert found == "unsure"
+    assert allowed_j == pytest.approx(0.9 * 1.0 / (0.5 * 2 ** math.sqrt(2)))
 
 
 @pytest.mark.parametrize("step", [1, 4, 8, 32])
@@ -188,44 +215,6 @@ def test_senseless_limits_are_refused_in_one_sentence(limits: dict[str, Any], me
     with pytest.raises(UsageError, match=message) as caught:
         parse_budget("50%", **limits)
     assert "\n" not in str(caught.value)
-
-
-def at(value: float, unit: str) -> Estimate:
-    """Up to a tenth less or more."""
-    return Estimate(value, unit, "modelled", "t", own=Spread.factors(value, 1.0, 1.1))
-
-
-@pytest.mark.parametrize(
-    ("joules", "seconds", "size", "met"),
-    [
-        (0.9, 0.9, 0.9, "yes"),
-        (0.95, 0.9, 0.9, "unsure"),
-        (0.9, 0.95, 0.9, "unsure"),
-        (0.9, 0.9, 0.95, "unsure"),
-        (1.2, 0.9, 0.9, "no"),
-        (0.9, 1.2, 0.95, "no"),
-        (0.95, 0.95, 1.2, "no"),
-    ],
-)
-def test_a_budget_is_met_when_all_its_limits_are(
-    joules: float, seconds: float, size: float, met: Met
-) -> None:
-    """Every limit is 1; 0.9 is 0.99 at most, 0.95 may be 1.045, and 1.2 is 1.09 at least."""
-    budget = Budget(energy_j=1.0, latency_s=1.0, memory_bytes=1.0)
-    before = at(2.0, "J")
-    judged = judge_budget(budget, before, at(joules, "J"), latency=at(seconds, "s"), memory=at(size, "B"))
-    assert judged == met
-
-
-def test_a_limit_on_what_is_not_known_is_unsure() -> None:
-    before, after = at(2.0, "J"), at(0.5, "J")
-    assert judge_budget(Budget(energy_j=1.0, latency_s=1.0), before, after) == "unsure"
-    assert judge_budget(Budget(energy_j=0.1, latency_s=1.0), before, after) == "no"
-    assert judge_budget(Budget(memory_bytes=1.0), before, after, memory=at(0.5, "B")) == "yes"
-
-
-def test_without_a_limit_on_joules_any_energy_is_allowed() -> None:
-    assert allowed_j(Budget(memory_bytes=1.0), at(2.0, "J"), at(2.0, "J")) == math.inf
 
 
 @pytest.mark.parametrize(
