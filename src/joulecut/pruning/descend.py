@@ -21,7 +21,7 @@ __all__ = ["descend"]
 _TABU = 5
 """Steps for which an option that the guard rejected is not tried again."""
 
-_JUDGED = 4
+_JUDGED = 8
 """Steps between two whose accuracy is asked for only to show the way."""
 
 

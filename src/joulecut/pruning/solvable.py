@@ -69,15 +69,15 @@ class SolvableLayer:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Sampled rows: index of the sample and of the flattened output position, int64 [rows] each."""
+    """Sampled rows: index of the sample, ascending, and of the flattened position; int64 [rows] each."""
 
     sample: Tensor
     position: Tensor
 
     def between(self, start: int, stop: int) -> Rows:
         """The rows of the samples from ``start`` to ``stop``, counted from there."""
-        inside = (self.sample >= start) & (self.sample < stop)
-        return Rows(self.sample[inside] - start, self.position[inside])
+        first, last = torch.searchsorted(self.sample, torch.tensor([start, stop])).tolist()
+        return Rows(self.sample[first:last] - start, self.position[first:last])
 
 
 def solvable_layers(module: fx.GraphModule) -> dict[str, SolvableLayer]:
