@@ -127,7 +127,7 @@ class BudgetUnreachable(JoulecutError):
 
     Attributes:
         best: joules of the best point that was found.
-        result: what pruning would have given for it; None where nothing was searched.
+        result: what pruning would have given for it; None where nothing was cut.
     """
 
     exit_code = 3

@@ -6,7 +6,8 @@ far as one of rate r / n^2 turns a filter of norm one (T. van Laarhoven 2017, "L
 and weight normalization", arXiv:1706.05350), and a gain of 0.2 moves, in proportion, 25 times as far as a
 gain of one. What lies between two layers often lets a positive factor through: it may stand in the layer
 that writes or in those that read (M. Nagel et al. 2019, "Data-free quantization through weight equalization
-and bias correction", arXiv:1906.04721). All factors are powers of two: moving one rounds nothing.
+and bias correction", arXiv:1906.04721). All factors are powers of two: moving one rounds nothing,
+and scaling a filter only the gain behind it, which makes up for the norm's epsilon.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["even_scales"]
 _HOMOGENEOUS: Final = (
     *("relu", "relu_", "leaky_relu", "leaky_relu_", "dropout", "dropout_", "clone", "contiguous", "alias"),
     *("max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d"),
-    *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool2d"),
+    *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
 )
 """Operations that give c times as much for c times the input, for any c > 0, channel by channel."""
 _RESHAPES: Final = frozenset({"flatten", "view", "reshape", "squeeze"})
